@@ -1,0 +1,309 @@
+"""The command line: `biometric STAGE`. Each command calls the function its Airflow task calls."""
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, is_dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from biometric_core import __version__
+from biometric_core.errors import BiometricError, ConfigError
+
+if TYPE_CHECKING:
+    from biometric_core.config import Config
+
+# Heavy packages are imported inside commands: `biometric --help` answers at once.
+app = typer.Typer(
+    name="biometric",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+JsonOption = Annotated[
+    Path | None,
+    typer.Option("--json", metavar="FILE", help="Write the result as JSON; '-' prints it."),
+]
+SourceOption = Annotated[
+    str,
+    typer.Option("--source", "-s", metavar="PATH", help="A folder or .zip of captures."),
+]
+DayOption = Annotated[
+    datetime, typer.Option("--day", formats=["%Y-%m-%d"], help="The day of the captures.")
+]
+AsOfOption = Annotated[
+    datetime | None,
+    typer.Option("--as-of", help="Only captures taken before this time (UTC)."),
+]
+
+
+class _State:
+    """Global options of one invocation."""
+
+    profile: str | None = None
+    overrides: dict[str, Any] = {}  # noqa: RUF012 - replaced, never changed
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"biometric {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    profile: Annotated[
+        str | None, typer.Option(help="A file of config/: its values win over base.yaml.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="One value, e.g. training.epochs=20."),
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the log.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Iris and fingerprint recognition, kept good in production.
+
+    A first model by hand:  generate → ingest → preprocess → train → evaluate → promote.
+    A day with new captures:  ingest → preprocess → score → monitor.
+    Airflow calls the same stages; `make run` shows the whole loop.
+    """
+    del version
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s")
+    _State.profile = profile
+    _State.overrides = _nested(settings or [])
+
+
+def _nested(settings: list[str]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"{setting!r}: write KEY=VALUE", param_hint="--set")
+        *parents, leaf = key.split(".")
+        section = nested
+        for parent in parents:
+            section = section.setdefault(parent, {})
+        section[leaf] = None if value in ("null", "") else value
+    return nested
+
+
+def _run(stage: Callable[["Config"], Any], out: Path | None) -> Any:
+    """Resolve the configuration, run one stage, show its result; errors are one line and exit 1."""
+    from biometric_core.config import load_config
+
+    try:
+        result = stage(load_config(_State.profile, _State.overrides))
+    except BiometricError as error:
+        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+        raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from error
+    record = asdict(result) if is_dataclass(result) and not isinstance(result, type) else result
+    text = json.dumps(record, indent=2, default=str, allow_nan=False)
+    if out is None:
+        _show(record)
+    elif str(out) == "-":
+        typer.echo(text)
+    else:
+        from biometric_core.store import atomic_write
+
+        atomic_write(out, (text + "\n").encode())
+    return record
+
+
+def _show(record: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None)
+    for name, value in record.items():
+        shown = json.dumps(value, default=str) if isinstance(value, dict | list) else str(value)
+        table.add_row(f"[bold]{name}[/bold]", shown)
+    Console().print(table)
+
+
+@app.command()
+def download(
+    dataset: Annotated[str | None, typer.Option(help="OWNER/NAME on Kaggle.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Download again what is there.")] = False,
+    out: JsonOption = None,
+) -> None:
+    """Fetch the data set from Kaggle (needs an account: KAGGLE_USERNAME and KAGGLE_KEY)."""
+    from biometric_core.sources import kaggle
+
+    _run(lambda config: kaggle.download(config, dataset=dataset, force=force), out)
+
+
+@app.command()
+def generate(
+    to: Annotated[str, typer.Option("--to", help="Folder to write.")] = "var/source/generated",
+    subjects: Annotated[int | None, typer.Option(min=1, help="How many people.")] = None,
+    impressions: Annotated[int | None, typer.Option(min=1, help="Captures of each eye and finger.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Same seed, same images.")] = None,
+    out: JsonOption = None,
+) -> None:
+    """Draw irises and fingerprints of people who don't exist; no account needed."""
+    from biometric_core.sources import generator
+
+    _run(
+        lambda config: generator.generate(
+            config, out=to, subjects=subjects, impressions=impressions, seed=seed
+        ),
+        out,
+    )
+
+
+@app.command()
+def ingest(
+    source: SourceOption,
+    captured_at: Annotated[
+        datetime | None, typer.Option(help="When they were taken (UTC); now by default.")
+    ] = None,
+    sensor: Annotated[str | None, typer.Option(help="What took them.")] = None,
+    out: JsonOption = None,
+) -> None:
+    """Check captures and take them in; bad files go to quarantine with their reason."""
+    from biometric_core.ingest import ingest as stage
+
+    taken = captured_at.replace(tzinfo=UTC) if captured_at else None
+    _run(lambda config: stage(config, source=source, captured_at=taken, sensor=sensor), out)
+
+
+@app.command()
+def preprocess(
+    executor: Annotated[
+        str | None, typer.Option(help="auto, sequential, multiprocessing or ray.")
+    ] = None,
+    out: JsonOption = None,
+) -> None:
+    """Locate and normalise irises and fingerprints of all captures not yet prepared."""
+    from biometric_core.preprocess import preprocess as stage
+
+    _run(lambda config: stage(config, executor=executor), out)
+
+
+@app.command()
+def train(
+    as_of: AsOfOption = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Train even if these data were trained on before.")
+    ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Don't go on from a checkpoint.")
+    ] = False,
+    out: JsonOption = None,
+) -> None:
+    """Fit the recogniser on the training subjects; the run goes to MLflow."""
+    from biometric_core.training import train as stage
+
+    _run(lambda config: stage(config, as_of=_utc(as_of), force=force, resume=not fresh), out)
+
+
+@app.command()
+def evaluate(
+    run_id: Annotated[str, typer.Option(help="The MLflow run of `train`.")],
+    as_of: AsOfOption = None,
+    out: JsonOption = None,
+) -> None:
+    """Measure a model on subjects it has never seen: EER, FNMR, rank-1, plots, release check."""
+    from biometric_core.evaluate import evaluate as stage
+
+    _run(lambda config: stage(config, run_id=run_id, as_of=_utc(as_of)), out)
+
+
+@app.command()
+def promote(
+    version: Annotated[
+        str | None, typer.Option(help="A version in the registry; the challenger by default.")
+    ] = None,
+    run_id: Annotated[str | None, typer.Option(help="Register this run first.")] = None,
+    as_of: AsOfOption = None,
+    out: JsonOption = None,
+) -> None:
+    """Let a challenger replace the champion, if it is provably better."""
+    from biometric_core.gate import promote as stage
+    from biometric_core.tracking.registry import challenger_version, register
+
+    def _stage(config: "Config") -> Any:
+        chosen = register(config, run_id=run_id).version if run_id else version
+        return stage(config, version=chosen or challenger_version(config), as_of=_utc(as_of))
+
+    _run(_stage, out)
+
+
+@app.command()
+def rollback(
+    reason: Annotated[str, typer.Option(help="Why; goes into the decisions table.")],
+    out: JsonOption = None,
+) -> None:
+    """Make the previous champion champion again."""
+    from biometric_core.gate import rollback as stage
+
+    _run(lambda config: stage(config, reason=reason), out)
+
+
+@app.command()
+def score(day: DayOption, out: JsonOption = None) -> None:
+    """Compare a day's captures with the enrolled references, by the champion."""
+    from biometric_core.score import score as stage
+
+    _run(lambda config: stage(config, day=day.date()), out)
+
+
+@app.command()
+def monitor(
+    day: DayOption,
+    force: Annotated[bool, typer.Option("--force", help="Judge again a day with a verdict.")] = False,
+    out: JsonOption = None,
+) -> None:
+    """Tell whether a day's scored captures have drifted; writes the report."""
+    from biometric_core.monitor import monitor as stage
+
+    _run(lambda config: stage(config, day=day.date(), force=force), out)
+
+
+@app.command()
+def predict(
+    source: SourceOption,
+    to: Annotated[str, typer.Option("--to", help="Result: .parquet or .csv.")],
+    model: Annotated[str, typer.Option(help="An alias or version in the registry.")] = "champion",
+    embeddings: Annotated[bool, typer.Option("--embeddings", help="Add the embeddings.")] = False,
+    out: JsonOption = None,
+) -> None:
+    """Recognise every capture of a folder or zip; one row each, failures with their reason."""
+    from biometric_core.predict import predict as stage
+
+    _run(
+        lambda config: stage(config, source=source, out=to, model=model, embeddings=embeddings), out
+    )
+
+
+@app.command()
+def crossval(
+    source: Annotated[
+        list[str], typer.Option("--source", "-s", metavar="PATH", help="A folder or .zip.")
+    ],
+    folds: Annotated[int, typer.Option(min=2, help="Folds, by subject.")] = 3,
+    out: JsonOption = None,
+) -> None:
+    """Honest figures of the recogniser on a data set: folds by subject, all pairs."""
+    from biometric_core.crossval import crossval as stage
+
+    _run(lambda config: stage(config, sources=source, folds=folds), out)
+
+
+@app.command()
+def status(out: JsonOption = None) -> None:
+    """Tell the champion, the last drift verdicts and the last decisions."""
+    from biometric_core.status import status as stage
+
+    _run(stage, out)
+
+
+def _utc(time: datetime | None) -> datetime | None:
+    return time.replace(tzinfo=UTC) if time and time.tzinfo is None else time

@@ -1,0 +1,268 @@
+"""Typed configuration: `config/base.yaml` < profile < environment < command line.
+
+Every value is range-checked and an unknown key is refused. No value is ever evaluated as code.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+from biometric_core.errors import ConfigError
+
+ENV_PREFIX = "BIOMETRIC__"
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(ge=1)]
+Shape = tuple[Annotated[int, Field(ge=16, le=1024)], Annotated[int, Field(ge=16, le=1024)]]
+
+
+class Section(BaseModel):
+    """A part of the configuration: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Storage(Section):
+    """Where the tables, images and reports are."""
+
+    root: str = "var/data"
+    inbox: str = "var/inbox"  # one folder of new captures a day: <inbox>/2026-01-05
+
+
+class Source(Section):
+    """Where training captures come from when a run does not say."""
+
+    kind: Literal["generator", "folder", "kaggle"] = "generator"
+    path: str | None = None
+    kaggle_dataset: str = "ninadmehendale/multimodal-iris-fingerprint-biometric-data"
+    sensor: str = "default"
+    namespace: str = "default"  # equal subject names in one namespace are one person
+
+
+class Generator(Section):
+    """The embedded source: generated people, no account needed."""
+
+    subjects: Positive = 72
+    impressions: Positive = 5
+    fingers: Annotated[int, Field(ge=1, le=10)] = 2
+    seed: int = 7
+
+
+class Ingest(Section):
+    """Limits on hostile input, and the gate on what a batch must hold."""
+
+    max_file_bytes: Positive = 32 * 2**20
+    max_pixels: Positive = 25_000_000
+    min_side: Positive = 32
+    max_members: Positive = 1_000_000
+    max_total_bytes: Positive = 200 * 2**30
+    max_compression_ratio: Positive = 200
+    min_contrast: Annotated[float, Field(ge=0)] = 2.0
+    max_refused_share: Fraction = 0.5
+    min_subjects: Positive = 1
+
+
+class Preprocess(Section):
+    """Fixed-size, normalised images from captures."""
+
+    executor: Literal["auto", "sequential", "multiprocessing", "ray"] = "auto"
+    chunk_size: Positive = 128
+    workers: Positive | None = None
+    iris_shape: Shape = (64, 512)
+    fingerprint_shape: Shape = (128, 128)
+
+
+class Ray(Section):
+    """The Ray cluster to join (`address`), or the bounds of one started here."""
+
+    address: str | None = None
+    num_cpus: Positive | None = None
+    object_store_mb: Annotated[int, Field(ge=80)] = 256
+
+
+class Splits(Section):
+    """Shares of subjects; a subject keeps its split for ever. The rest trains."""
+
+    validation: Fraction = 0.15
+    test: Fraction = 0.35
+
+
+class Training(Section):
+    """The recogniser and how it is fitted."""
+
+    epochs: Positive = 30
+    batch_size: Positive = 64
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    warmup_epochs: Annotated[int, Field(ge=0)] = 2
+    patience: Positive = 10
+    embedding_dim: Annotated[int, Field(ge=8, le=2048)] = 128
+    width: Annotated[int, Field(ge=4, le=256)] = 32
+    fusion: Literal["concat", "attention", "weighted_sum"] = "concat"
+    head: Literal["arcface", "softmax"] = "arcface"
+    margin: Annotated[float, Field(ge=0, lt=1.5)] = 0.3
+    scale: Annotated[float, Field(gt=0)] = 24.0
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    workers: Positive = 1
+    threads: Positive | None = None
+    seed: int = 17
+    min_subjects: Positive = 4
+
+
+class Evaluation(Section):
+    """Honest figures on subjects that were never trained on."""
+
+    bootstrap: Annotated[int, Field(ge=10)] = 500
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    seed: int = 29
+
+
+class Release(Section):
+    """What a model must reach before it may be champion; `null` switches a threshold off."""
+
+    max_eer_iris: Fraction | None = 0.15
+    max_eer_fingerprint: Fraction | None = 0.35
+    max_eer_fused: Fraction | None = 0.10
+    max_latency_ms: Annotated[float, Field(gt=0)] | None = 500.0
+
+
+class Gate(Section):
+    """When a challenger may replace the champion."""
+
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    bootstrap: Annotated[int, Field(ge=100)] = 2000
+    margin: Annotated[float, Field(ge=0, le=1)] = 0.01
+    min_subjects: Positive = 5
+    seed: int = 31
+
+
+class Monitoring(Section):
+    """The daily drift verdict."""
+
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
+    permutations: Annotated[int, Field(ge=99)] = 1999
+    min_subjects: Positive = 8
+    seed: int = 41
+    max_report_rows: Positive = 300
+
+
+class Retraining(Section):
+    """When a drift alarm leads to a new model."""
+
+    cooldown_days: Annotated[int, Field(ge=0)] = 1
+    min_new_captures: Annotated[int, Field(ge=0)] = 20
+
+
+class MLflow(Section):
+    """Runs and the registry."""
+
+    tracking_uri: str = "sqlite:///var/mlflow/mlflow.db"
+    artifact_root: str | None = "var/mlflow/artifacts"
+    experiment: str = "biometric"
+    model_name: str = "biometric-recogniser"
+
+
+class Schedules(Section):
+    """When the DAGs run; `null` means only by hand or by asset."""
+
+    training: str | None = "0 3 * * 1"
+    monitoring: str | None = "0 0 * * *"
+    start_date: date = date(2026, 1, 1)
+    retries: Annotated[int, Field(ge=0)] = 2
+    retry_delay_seconds: Positive = 60
+
+
+class Config(BaseSettings):
+    """The whole configuration, resolved."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+    _files: ClassVar[tuple[Path, ...]] = ()
+
+    storage: Storage = Storage()
+    source: Source = Source()
+    generator: Generator = Generator()
+    ingest: Ingest = Ingest()
+    preprocess: Preprocess = Preprocess()
+    ray: Ray = Ray()
+    splits: Splits = Splits()
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+    release: Release = Release()
+    gate: Gate = Gate()
+    monitoring: Monitoring = Monitoring()
+    retraining: Retraining = Retraining()
+    mlflow: MLflow = MLflow()
+    schedules: Schedules = Schedules()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order of precedence, strongest first: arguments, environment, profile, base."""
+        del dotenv_settings, file_secret_settings
+        files = [YamlConfigSettingsSource(settings_cls, path) for path in reversed(cls._files)]
+        return (init_settings, env_settings, *files)
+
+    def digest(self) -> str:
+        """SHA-256 (first 16 hex digits) of the resolved configuration."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def config_dir() -> Path:
+    """The folder of the YAML files: `BIOMETRIC_CONFIG_DIR`, or `config/` beside the package."""
+    return Path(os.environ.get("BIOMETRIC_CONFIG_DIR") or Path(__file__).parents[1] / "config")
+
+
+def load_config(
+    profile: str | None = None, overrides: Mapping[str, Any] | None = None
+) -> Config:
+    """Resolve the configuration.
+
+    Args:
+        profile: name of a file in the config folder; `BIOMETRIC_PROFILE` when None, else only base.
+        overrides: nested values that win over everything, `{"training": {"epochs": 3}}`.
+
+    Raises:
+        ConfigError: unknown profile, unknown key, or a value out of range; names key and value.
+    """
+    name = profile or os.environ.get("BIOMETRIC_PROFILE")
+    files = [config_dir() / "base.yaml"]
+    if name:
+        files.append(config_dir() / f"{name}.yaml")
+    for path in files:
+        if not path.is_file():
+            raise ConfigError(f"no configuration file {path}: set BIOMETRIC_CONFIG_DIR or --profile")
+    known = {f"{ENV_PREFIX}{field}".upper() for field in Config.model_fields}
+    for key in os.environ:
+        if key.upper().startswith(ENV_PREFIX) and "__".join(key.upper().split("__")[:2]) not in known:
+            raise ConfigError(f"unknown setting in the environment: {key}; see config/base.yaml")
+    resolver = type("Config", (Config,), {"_files": tuple(files), "__module__": __name__})
+    try:
+        resolved = resolver(**(overrides or {}))
+        return Config.model_validate(resolved.model_dump())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(
+            f"configuration {where}: {first['msg']} (got {first.get('input')!r}); "
+            f"see {files[0]}"
+        ) from error

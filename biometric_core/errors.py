@@ -1,0 +1,42 @@
+"""The exceptions a user can meet. Each message says what was wrong, where, and what to do."""
+
+
+class BiometricError(Exception):
+    """Root of every error this package raises on purpose; the CLI prints it as one line."""
+
+
+class ConfigError(BiometricError):
+    """A configuration value is unknown, out of range or missing."""
+
+
+class SourceError(BiometricError):
+    """A source of captures can't be read: a folder, an archive, the Kaggle data set."""
+
+
+class DataError(BiometricError):
+    """Data fails a gate: too few subjects, too many refused files, a corrupt table."""
+
+
+class ModelError(BiometricError):
+    """A checkpoint, model bundle or registry entry is missing, foreign or damaged."""
+
+
+class ServiceError(BiometricError):
+    """A service the stage needs (MLflow, Ray, Kaggle) can't be reached or refuses."""
+
+
+class CaptureRefused(BiometricError):
+    """One file can't become a capture. `reason` is the code that goes into the quarantine table."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class FailureToAcquire(BiometricError):
+    """A capture holds no usable iris or fingerprint (ISO/IEC 19795-1). `reason` is a short code."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason

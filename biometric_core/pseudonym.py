@@ -1,0 +1,55 @@
+"""Keyed pseudonyms: who a capture is of, without the source's name of them."""
+
+import hashlib
+import hmac
+import os
+import secrets
+from pathlib import Path
+
+from biometric_core.errors import ConfigError
+from biometric_core.store import Store
+
+_KEY_VARIABLE = "BIOMETRIC_PSEUDONYM_KEY"
+_MIN_KEY_BYTES = 16
+
+
+class Pseudonymiser:
+    """Turns names of a source into pseudonyms by HMAC-SHA256.
+
+    Args:
+        key: at least 16 bytes; whoever has it can recompute a pseudonym from a name.
+
+    Raises:
+        ConfigError: the key is too short.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) < _MIN_KEY_BYTES:
+            raise ConfigError(f"the pseudonym key has {len(key)} bytes, needs {_MIN_KEY_BYTES}")
+        self._key = key
+
+    @classmethod
+    def of(cls, store: Store) -> "Pseudonymiser":
+        """With the key in BIOMETRIC_PSEUDONYM_KEY, else the store's own, made at first use."""
+        given = os.environ.get(_KEY_VARIABLE)
+        if given:
+            return cls(given.encode())
+        path = store.path("secrets", "pseudonym.key")
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return cls(path.read_bytes())
+        with os.fdopen(handle, "wb") as file:
+            file.write(secrets.token_hex(32).encode())
+        return cls(path.read_bytes())
+
+    def of_subject(self, namespace: str, subject: str) -> str:
+        """Pseudonym of a subject, 24 hex digits; equal names in one namespace are one subject."""
+        return self._digest("subject", namespace, subject)[:24]
+
+    def of_file(self, namespace: str, path: Path | str, content: str) -> str:
+        """Pseudonym of a file by name and content, 64 hex digits."""
+        return self._digest("file", namespace, str(path), content)
+
+    def _digest(self, *parts: str) -> str:
+        return hmac.new(self._key, "\0".join(parts).encode(), hashlib.sha256).hexdigest()

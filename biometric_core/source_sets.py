@@ -1,0 +1,110 @@
+"""A source straight to capture sets, without the store: for cross-validation and studies."""
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from biometric_core.config import Config, Ingest, Preprocess
+from biometric_core.dataset import CaptureSet, from_columns
+from biometric_core.errors import CaptureRefused, DataError, FailureToAcquire
+from biometric_core.executors import choose, map_chunks
+from biometric_core.preprocess import SECONDS_PER_CAPTURE, prepare
+from biometric_core.progress import track
+from biometric_core.schemas import Modality, Sample
+from biometric_core.sources.files import SourceFile, iter_files
+from biometric_core.sources.layouts import SourceCapture, is_clutter, parse
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    files: tuple[tuple[SourceCapture, bytes], ...]
+    settings: Preprocess
+    limits: Ingest
+
+
+def capture_sets_from_source(config: Config, source: str) -> dict[Modality, CaptureSet]:
+    """Prepare every acquirable capture of a folder or zip, in memory.
+
+    Subjects keep the source's names here: the result is for figures, never for a table or log.
+    The split column is empty.
+
+    Raises:
+        SourceError: the source is missing or no data set.
+        DataError: not one capture could be acquired.
+    """
+    files = [
+        (capture, file.read())
+        for file in iter_files(Path(source), config.ingest)
+        if (capture := _capture_of(file))
+    ]
+    executor = choose(config, len(files), SECONDS_PER_CAPTURE)
+    chunks = list(_chunks(files, config))
+    done = map_chunks(_prepare_chunk, chunks, executor, config)
+    samples = [s for chunk in track(done, total=len(chunks), description="preparing") for s in chunk]
+    pairs = zip(files, samples, strict=True)
+    acquired = [(capture, data, s) for (capture, data), s in pairs if isinstance(s, Sample)]
+    failures = Counter(sample for sample in samples if isinstance(sample, str))
+    _log.info("acquired %d of %d captures; failures: %s", len(acquired), len(files), dict(failures))
+    if not acquired:
+        raise DataError(f"no capture of the source could be acquired: {dict(failures)}")
+    present = {capture.modality for capture, _, _ in acquired}
+    return {m: _to_set(m, [a for a in acquired if a[0].modality is m]) for m in sorted(present)}
+
+
+def _capture_of(file: SourceFile) -> SourceCapture | None:
+    return None if file.refusal or is_clutter(file.path) else parse(file.path)
+
+
+def _chunks(files: list[tuple[SourceCapture, bytes]], config: Config) -> Iterator[_Chunk]:
+    size = config.preprocess.chunk_size
+    for start in range(0, len(files), size):
+        yield _Chunk(tuple(files[start : start + size]), config.preprocess, config.ingest)
+
+
+def _prepare_chunk(chunk: _Chunk) -> list[Sample | str]:
+    return [
+        _prepared(data, capture.modality, chunk.settings, chunk.limits)
+        for capture, data in chunk.files
+    ]
+
+
+def _prepared(
+    data: bytes, modality: Modality, settings: Preprocess, limits: Ingest
+) -> Sample | str:
+    try:
+        return prepare(data, modality, settings, limits)
+    except (CaptureRefused, FailureToAcquire) as failure:
+        return failure.reason
+
+
+def _to_set(
+    modality: Modality, acquired: list[tuple[SourceCapture, bytes, Sample]]
+) -> CaptureSet:
+    # The same image twice would meet itself in a comparison.
+    unique = {hashlib.sha256(data).hexdigest(): (capture, s) for capture, data, s in acquired}
+    captures = [capture for capture, _ in unique.values()]
+    samples = [sample for _, sample in unique.values()]
+    columns: dict[str, list[object]] = {
+        "capture_id": list(unique),
+        "subject_id": [capture.subject for capture in captures],
+        "position": [capture.position for capture in captures],
+        "impression": [capture.impression for capture in captures],
+        "sensor": ["" for _ in captures],
+        "split": ["" for _ in captures],
+        "captured_at": [datetime.now(UTC).replace(tzinfo=None) for _ in captures],
+    }
+    return from_columns(
+        modality,
+        columns,
+        images=np.stack([sample.image for sample in samples]),
+        masks=np.stack([sample.mask for sample in samples]),
+        quality=np.array([sample.quality["overall"] for sample in samples], np.float32),
+    )

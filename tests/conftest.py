@@ -1,0 +1,29 @@
+"""Fixtures shared by all tests."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from biometric_core.config import Config, load_config
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    """The small test profile, with everything it writes under `tmp_path`."""
+    return load_config(
+        "test",
+        {
+            "storage": {"root": str(tmp_path / "data"), "inbox": str(tmp_path / "inbox")},
+            "mlflow": {
+                "tracking_uri": f"sqlite:///{tmp_path}/mlflow.db",
+                "artifact_root": str(tmp_path / "artifacts"),
+            },
+        },
+    )
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """An image file's bytes."""
+    return cv2.imencode(".png", pixels)[1].tobytes()
