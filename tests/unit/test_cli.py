@@ -1,0 +1,71 @@
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from biometric_core.cli import app
+
+STAGES = (
+    "download generate ingest preprocess train evaluate promote rollback score monitor predict "
+    "crossval status"
+).split()
+
+
+def run(*arguments: str):
+    return CliRunner().invoke(app, list(arguments))
+
+
+def test_help_names_every_stage_and_the_order_to_use_them():
+    shown = run("--help").output
+    assert all(re.search(rf"\b{stage}\b", shown) for stage in STAGES)
+    assert "generate → ingest" in shown
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_each_stage_explains_itself(stage):
+    result = run(stage, "--help")
+    assert result.exit_code == 0
+    assert "--json" in result.output
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; import biometric_core.cli, biometric_core.config; heavy = {'torch', 'ray', "
+        "'mlflow', 'evidently', 'pandas', 'cv2', 'numpy', 'pyarrow', 'airflow', 'matplotlib', "
+        "'sklearn'}; print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_python_dash_m_is_the_same_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "biometric_core", "--version"], capture_output=True, text=True
+    )
+    assert re.fullmatch(r"biometric \d+\.\d+\.\d+\n", done.stdout)
+
+
+def test_errors_are_one_line_without_a_traceback(tmp_path):
+    result = run(
+        "--set", f"storage.root={tmp_path}", "ingest", "--source", str(tmp_path / "absent")
+    )
+    assert result.exit_code == 1
+    assert result.output.startswith("error: ")
+    assert "Traceback" not in result.output
+
+
+def test_a_bad_setting_exits_with_2_and_its_name():
+    result = run("--set", "training.epochs=none", "status")
+    assert result.exit_code == 2
+    assert "training.epochs" in result.output
+
+
+def test_results_go_to_a_file_or_to_the_terminal_as_json(tmp_path):
+    common = ("--profile", "test", "--set", f"storage.root={tmp_path / 'data'}")
+    result = run(*common, "preprocess", "--json", "-")
+    assert json.loads(result.output)["prepared"] == 0
+    run(*common, "preprocess", "--json", str(tmp_path / "out.json"))
+    assert json.loads((tmp_path / "out.json").read_text())["prepared"] == 0

@@ -1,0 +1,36 @@
+import stat
+
+import pytest
+
+from biometric_core.errors import ConfigError
+from biometric_core.pseudonym import Pseudonymiser
+from biometric_core.store import Store
+
+
+def test_the_same_name_is_the_same_pseudonym_and_never_contains_it(tmp_path):
+    names = Pseudonymiser.of(Store(tmp_path))
+    again = Pseudonymiser.of(Store(tmp_path))
+    assert names.of_subject("a", "chingyc") == again.of_subject("a", "chingyc")
+    assert "chingyc" not in names.of_subject("a", "chingyc")
+    assert names.of_subject("a", "1") != names.of_subject("b", "1"), "namespaces are apart"
+    assert names.of_subject("a", "1") != names.of_subject("a", "2")
+
+
+def test_another_installation_has_other_pseudonyms(tmp_path):
+    one, two = (Pseudonymiser.of(Store(tmp_path / name)) for name in "ab")
+    assert one.of_subject("a", "1") != two.of_subject("a", "1")
+
+
+def test_the_key_is_readable_by_its_owner_only(tmp_path):
+    store = Store(tmp_path)
+    Pseudonymiser.of(store)
+    assert stat.S_IMODE(store.path("secrets", "pseudonym.key").stat().st_mode) == 0o600
+
+
+def test_the_environment_gives_the_key_and_a_short_one_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("BIOMETRIC_PSEUDONYM_KEY", "0123456789abcdef")
+    one, two = (Pseudonymiser.of(Store(tmp_path / name)) for name in "ab")
+    assert one.of_subject("a", "1") == two.of_subject("a", "1")
+    monkeypatch.setenv("BIOMETRIC_PSEUDONYM_KEY", "short")
+    with pytest.raises(ConfigError, match="needs 16"):
+        Pseudonymiser.of(Store(tmp_path))
