@@ -143,7 +143,9 @@ def download(
 def generate(
     to: Annotated[str, typer.Option("--to", help="Folder to write.")] = "var/source/generated",
     subjects: Annotated[int | None, typer.Option(min=1, help="How many people.")] = None,
-    impressions: Annotated[int | None, typer.Option(min=1, help="Captures of each eye and finger.")] = None,
+    impressions: Annotated[
+        int | None, typer.Option(min=1, help="Captures of each eye and finger.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Same seed, same images.")] = None,
     out: JsonOption = None,
 ) -> None:
@@ -193,9 +195,7 @@ def train(
     force: Annotated[
         bool, typer.Option("--force", help="Train even if these data were trained on before.")
     ] = False,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Don't go on from a checkpoint.")
-    ] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Don't go on from a checkpoint.")] = False,
     out: JsonOption = None,
 ) -> None:
     """Fit the recogniser on the training subjects; the run goes to MLflow."""
@@ -258,7 +258,9 @@ def score(day: DayOption, out: JsonOption = None) -> None:
 @app.command()
 def monitor(
     day: DayOption,
-    force: Annotated[bool, typer.Option("--force", help="Judge again a day with a verdict.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Judge again a day with a verdict.")
+    ] = False,
     out: JsonOption = None,
 ) -> None:
     """Tell whether a day's scored captures have drifted; writes the report."""

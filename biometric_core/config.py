@@ -103,6 +103,7 @@ class Training(Section):
 
     epochs: Positive = 30
     batch_size: Positive = 64
+    min_steps: Positive = 12  # an epoch repeats a small set until it has about this many steps
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     warmup_epochs: Annotated[int, Field(ge=0)] = 2
@@ -232,9 +233,7 @@ def config_dir() -> Path:
     return Path(os.environ.get("BIOMETRIC_CONFIG_DIR") or Path(__file__).parents[1] / "config")
 
 
-def load_config(
-    profile: str | None = None, overrides: Mapping[str, Any] | None = None
-) -> Config:
+def load_config(profile: str | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
     """Resolve the configuration.
 
     Args:
@@ -250,10 +249,15 @@ def load_config(
         files.append(config_dir() / f"{name}.yaml")
     for path in files:
         if not path.is_file():
-            raise ConfigError(f"no configuration file {path}: set BIOMETRIC_CONFIG_DIR or --profile")
+            raise ConfigError(
+                f"no configuration file {path}: set BIOMETRIC_CONFIG_DIR or --profile"
+            )
     known = {f"{ENV_PREFIX}{field}".upper() for field in Config.model_fields}
     for key in os.environ:
-        if key.upper().startswith(ENV_PREFIX) and "__".join(key.upper().split("__")[:2]) not in known:
+        if (
+            key.upper().startswith(ENV_PREFIX)
+            and "__".join(key.upper().split("__")[:2]) not in known
+        ):
             raise ConfigError(f"unknown setting in the environment: {key}; see config/base.yaml")
     resolver = type("Config", (Config,), {"_files": tuple(files), "__module__": __name__})
     try:
@@ -263,6 +267,5 @@ def load_config(
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ConfigError(
-            f"configuration {where}: {first['msg']} (got {first.get('input')!r}); "
-            f"see {files[0]}"
+            f"configuration {where}: {first['msg']} (got {first.get('input')!r}); see {files[0]}"
         ) from error

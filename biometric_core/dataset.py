@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -98,7 +98,7 @@ def load_captures(
 
 def from_columns(
     modality: Modality,
-    columns: dict[str, Sequence[Any]],
+    columns: Mapping[str, Sequence[Any]],
     images: UInt8Array,
     masks: UInt8Array,
     quality: Float32Array,

@@ -1,4 +1,4 @@
-"""Files of a source to rows of `captures`; what can't be one goes to `quarantine` with its reason."""
+"""Files of a source to rows of `captures`; what can't be one goes to `quarantine`."""
 
 import hashlib
 import logging
@@ -69,7 +69,9 @@ def ingest(
     for file in track(files, total=None, description="taking captures in"):
         run.take(file)
     result = run.commit()
-    _log.info("took in %d captures, %d known, %d refused", result.added, result.known, result.refused)
+    _log.info(
+        "took in %d captures, %d known, %d refused", result.added, result.known, result.refused
+    )
     _check_gates(config, result)
     return result
 
@@ -114,7 +116,9 @@ class _Ingest:
             self.known += 1
             return
         if owner is not None:
-            raise CaptureRefused("duplicate_of_other_subject", "another subject has this very image")
+            raise CaptureRefused(
+                "duplicate_of_other_subject", "another subject has this very image"
+            )
         gray = decode(data, self.config.ingest)
         quality = measure(gray)
         if quality["contrast"] < self.config.ingest.min_contrast:

@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import os
 import secrets
-from pathlib import Path
+from pathlib import PurePath
 
 from biometric_core.errors import ConfigError
 from biometric_core.store import Store
@@ -47,7 +47,7 @@ class Pseudonymiser:
         """Pseudonym of a subject, 24 hex digits; equal names in one namespace are one subject."""
         return self._digest("subject", namespace, subject)[:24]
 
-    def of_file(self, namespace: str, path: Path | str, content: str) -> str:
+    def of_file(self, namespace: str, path: PurePath, content: str) -> str:
         """Pseudonym of a file by name and content, 64 hex digits."""
         return self._digest("file", namespace, str(path), content)
 

@@ -1,7 +1,7 @@
 """Records that pass between stages, and the schemas of the Delta tables.
 
-Terms follow ISO/IEC 2382-37: a *capture* is one image as it came from a sensor, an *identity* is one
-eye or one finger of one subject, a *probe* is a capture compared with the enrolled references.
+Terms follow ISO/IEC 2382-37: a *capture* is one image as it came from a sensor, an *identity* is
+one eye or one finger of one subject, a *probe* is a capture compared with the enrolled references.
 """
 
 from collections.abc import Mapping
@@ -138,7 +138,7 @@ TABLES: Mapping[str, pa.Schema] = {
         p_value=pa.float64(),  # corrected
         threshold=pa.float64(),
         subjects=pa.int32(),
-        verdict=pa.string(),  # calm | alarm | not_enough_subjects
+        verdict=pa.string(),  # calm | alarm | not_enough_subjects | information
         report=pa.string(),
     ),
     "decisions": _schema(

@@ -17,7 +17,7 @@ from biometric_core.executors import choose, map_chunks
 from biometric_core.preprocess import SECONDS_PER_CAPTURE, prepare
 from biometric_core.progress import track
 from biometric_core.schemas import Modality, Sample
-from biometric_core.sources.files import SourceFile, iter_files
+from biometric_core.sources.files import iter_files
 from biometric_core.sources.layouts import SourceCapture, is_clutter, parse
 
 _log = logging.getLogger(__name__)
@@ -40,15 +40,13 @@ def capture_sets_from_source(config: Config, source: str) -> dict[Modality, Capt
         SourceError: the source is missing or no data set.
         DataError: not one capture could be acquired.
     """
-    files = [
-        (capture, file.read())
-        for file in iter_files(Path(source), config.ingest)
-        if (capture := _capture_of(file))
-    ]
+    files = list(_captures(Path(source), config.ingest))
     executor = choose(config, len(files), SECONDS_PER_CAPTURE)
     chunks = list(_chunks(files, config))
     done = map_chunks(_prepare_chunk, chunks, executor, config)
-    samples = [s for chunk in track(done, total=len(chunks), description="preparing") for s in chunk]
+    samples = [
+        s for chunk in track(done, total=len(chunks), description="preparing") for s in chunk
+    ]
     pairs = zip(files, samples, strict=True)
     acquired = [(capture, data, s) for (capture, data), s in pairs if isinstance(s, Sample)]
     failures = Counter(sample for sample in samples if isinstance(sample, str))
@@ -59,8 +57,13 @@ def capture_sets_from_source(config: Config, source: str) -> dict[Modality, Capt
     return {m: _to_set(m, [a for a in acquired if a[0].modality is m]) for m in sorted(present)}
 
 
-def _capture_of(file: SourceFile) -> SourceCapture | None:
-    return None if file.refusal or is_clutter(file.path) else parse(file.path)
+def _captures(source: Path, limits: Ingest) -> Iterator[tuple[SourceCapture, bytes]]:
+    for file in iter_files(source, limits):
+        if file.refusal is None and not is_clutter(file.path) and (capture := parse(file.path)):
+            try:
+                yield capture, file.read()
+            except CaptureRefused as refusal:
+                _log.warning("left out a file of the source: %s", refusal)
 
 
 def _chunks(files: list[tuple[SourceCapture, bytes]], config: Config) -> Iterator[_Chunk]:
@@ -85,9 +88,7 @@ def _prepared(
         return failure.reason
 
 
-def _to_set(
-    modality: Modality, acquired: list[tuple[SourceCapture, bytes, Sample]]
-) -> CaptureSet:
+def _to_set(modality: Modality, acquired: list[tuple[SourceCapture, bytes, Sample]]) -> CaptureSet:
     # The same image twice would meet itself in a comparison.
     unique = {hashlib.sha256(data).hexdigest(): (capture, s) for capture, data, s in acquired}
     captures = [capture for capture, _ in unique.values()]

@@ -1,7 +1,7 @@
 """Delta tables and files under one storage root.
 
-Rows are keyed by content (`schemas.KEYS`), so writing the same thing again changes nothing. Pixels are
-stored as binary: deltalake turns `FixedSizeList<uint8>` into int8 and silently nulls values above 127.
+Rows are keyed by content (`schemas.KEYS`): writing the same thing again changes nothing. Pixels
+are binary: deltalake turns `FixedSizeList<uint8>` into int8 and silently nulls values above 127.
 """
 
 import os
@@ -99,12 +99,33 @@ class Store:
             rows = rows.select(TABLES[name].names).cast(TABLES[name])
         except (KeyError, pa.ArrowInvalid) as error:
             raise DataError(f"rows for table {name}: {error}") from error
-        # An anti-join and an append are two steps: two writers at once would both find a key missing.
+        # Anti-join and append are two steps: two writers at once would both find a key missing.
         with FileLock(self.path("locks", f"{name}.lock")):
             fresh = self._without_known(name, rows)
             if fresh.num_rows:
                 write_deltalake(str(self.root / "tables" / name), fresh, mode="append")
         return int(fresh.num_rows)
+
+    def replace(self, name: str, rows: pa.Table, where: str) -> None:
+        """Put `rows` in the place of those that match, in one commit.
+
+        Args:
+            name: of the table.
+            rows: at least one; each must match `where`.
+            where: SQL condition on the table's columns: "day = '2026-01-07'".
+
+        Raises:
+            DataError: the rows don't have the table's schema, or don't match `where`.
+        """
+        rows = _conformed(name, rows)
+        with FileLock(self.path("locks", f"{name}.lock")):
+            predicate = where if self._exists(name) else None
+            try:
+                write_deltalake(
+                    str(self.root / "tables" / name), rows, mode="overwrite", predicate=predicate
+                )
+            except DeltaError as error:
+                raise DataError(f"rows for table {name} where {where}: {error}") from error
 
     def _without_known(self, name: str, rows: pa.Table) -> pa.Table:
         keys = list(KEYS[name])
@@ -124,3 +145,10 @@ class Store:
             return DeltaTable(str(self.root / "tables" / name), version=version)
         except (DeltaError, OSError) as error:
             raise DataError(f"table {name} (version {version or 'latest'}): {error}") from error
+
+
+def _conformed(name: str, rows: pa.Table) -> pa.Table:
+    try:
+        return rows.select(TABLES[name].names).cast(TABLES[name])
+    except (KeyError, pa.ArrowInvalid) as error:
+        raise DataError(f"rows for table {name}: {error}") from error

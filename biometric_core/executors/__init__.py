@@ -1,6 +1,6 @@
 """Parallel map over chunks of work: in this process, over processes, or over Ray.
 
-Results come in the order of the chunks whatever the executor, so the output is the same bit for bit.
+Results come in the order of the chunks whatever the executor: the output is the same bit for bit.
 """
 
 import multiprocessing
@@ -30,7 +30,7 @@ class Executor(StrEnum):
 def choose(config: Config, items: int, seconds_per_item: float) -> Executor:
     """The executor that finishes first, by the size and cost of the work.
 
-    A running Ray cluster (`ray.address` or RAY_ADDRESS) is joined for work of a few seconds; without
+    A running Ray cluster (`ray.address` or RAY_ADDRESS) is joined for a few seconds' work; without
     one a pool of processes is started where this process may have children (a Celery task may not).
     """
     if config.preprocess.executor != "auto":

@@ -1,6 +1,7 @@
 """Chunks of work as Ray tasks."""
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
@@ -56,9 +57,8 @@ def ray_map(function: Callable[[T], R], chunks: Sequence[T], config: Config) -> 
     with ray_cluster(config):
         task = ray.remote(num_cpus=1)(function)
         window = max(4, 4 * int(ray.cluster_resources().get("CPU", 1)))
-        pending = [task.remote(chunk) for chunk in chunks[:window]]
+        pending = deque(task.remote(chunk) for chunk in chunks[:window])
         for place in range(len(chunks)):
-            yield ray.get(pending[place])
-            pending[place] = None
+            yield ray.get(pending.popleft())
             if place + window < len(chunks):
                 pending.append(task.remote(chunks[place + window]))

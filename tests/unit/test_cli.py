@@ -8,10 +8,21 @@ from typer.testing import CliRunner
 
 from biometric_core.cli import app
 
-STAGES = (
-    "download generate ingest preprocess train evaluate promote rollback score monitor predict "
-    "crossval status"
-).split()
+STAGES = [
+    "download",
+    "generate",
+    "ingest",
+    "preprocess",
+    "train",
+    "evaluate",
+    "promote",
+    "rollback",
+    "score",
+    "monitor",
+    "predict",
+    "crossval",
+    "status",
+]
 
 
 def run(*arguments: str):

@@ -88,7 +88,14 @@ def test_bad_files_are_quarantined_each_with_its_reason(config, source):
     rows = Store.of(config).read("quarantine")
     assert rows.schema == TABLES["quarantine"]
     reasons = set(rows["reason"].to_pylist())
-    assert {"empty_file", "truncated", "too_small", "too_large", "low_contrast", "clutter"} <= reasons
+    assert {
+        "empty_file",
+        "truncated",
+        "too_small",
+        "too_large",
+        "low_contrast",
+        "clutter",
+    } <= reasons
     assert sum(result.reasons.values()) == len(bad)
 
 

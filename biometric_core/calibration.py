@@ -1,0 +1,98 @@
+"""Cosine to log-likelihood ratio: LLR = weight * cosine + bias.
+
+Logistic regression of mated against non-mated comparisons with both kinds given the same total
+weight, so that the log-odds are the log-likelihood ratio and 0 is the threshold at equal priors
+(Brümmer and du Preez 2006). Targets are smoothed as in Platt scaling (1999): a set that is
+perfectly separated gives a finite weight, larger the more comparisons there are.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from biometric_core import metrics
+from biometric_core.match import Comparisons
+from biometric_core.schemas import Float64Array
+
+MIN_WEIGHT = 1e-3
+"""A weight below this (scores in the wrong order, or none) is raised to it: order is kept."""
+_STEPS = 100
+_TOLERANCE = 1e-10
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """LLR (natural logarithm) = weight * cosine + bias.
+
+    Attributes:
+        weight: above zero.
+        bias: see above.
+        mated: mated comparisons it was fitted on; 0 where it could not be fitted.
+        non_mated: likewise.
+    """
+
+    weight: float = 1.0
+    bias: float = 0.0
+    mated: int = 0
+    non_mated: int = 0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.weight) and math.isfinite(self.bias) and self.weight > 0):
+            raise ValueError(f"calibration {self.weight}, {self.bias}: not usable")
+
+    @property
+    def fitted(self) -> bool:
+        """False where there was nothing to fit on: scores are cosines, not LLRs."""
+        return self.mated > 0
+
+
+def fit_calibration(comparisons: Comparisons) -> Calibration:
+    """Fit on raw cosine scores; the identity (weight 1, bias 0) where a kind of pair is missing."""
+    if metrics.one_kind(comparisons.mated):
+        return Calibration()
+    weight, bias = _logistic(comparisons.scores, comparisons.mated)
+    if weight < MIN_WEIGHT:
+        weight, bias = MIN_WEIGHT, 0.0
+    return Calibration(weight, bias, comparisons.n_mated, comparisons.n_non_mated)
+
+
+def _logistic(scores: Float64Array, mated: metrics.BoolArray) -> tuple[float, float]:
+    """Newton's method on standardised scores; the loss is convex, steps are halved if needed."""
+    n_mated, n_non_mated = int(mated.sum()), int((~mated).sum())
+    targets = np.where(mated, (n_mated + 1) / (n_mated + 2), 1 / (n_non_mated + 2))
+    weights = np.where(mated, 0.5 / n_mated, 0.5 / n_non_mated)
+    centre, spread = float(scores.mean()), float(scores.std()) or 1.0
+    design = np.stack([(scores - centre) / spread, np.ones(len(scores))], axis=1)
+    solution = np.zeros(2)
+    loss = _loss(design @ solution, targets, weights)
+    for _ in range(_STEPS):
+        odds = design @ solution
+        probability = 0.5 * (1 + np.tanh(odds / 2))
+        gradient = design.T @ (weights * (probability - targets))
+        curvature = (design * (weights * probability * (1 - probability))[:, None]).T @ design
+        step = np.linalg.solve(curvature + 1e-12 * np.eye(2), gradient)
+        while (new := _loss(design @ (solution - step), targets, weights)) > loss + _TOLERANCE:
+            step /= 2
+        solution, gain, loss = solution - step, loss - new, new
+        if gain < _TOLERANCE:
+            break
+    weight = float(solution[0]) / spread
+    return weight, float(solution[1]) - weight * centre
+
+
+def _loss(odds: Float64Array, targets: Float64Array, weights: Float64Array) -> float:
+    return float(np.sum(weights * (np.logaddexp(0, odds) - targets * odds)))
+
+
+def cllr(scores: Float64Array, mated: metrics.BoolArray) -> float | None:
+    """Cost of log-likelihood ratios in bits: 0 is perfect, 1 is a score that says nothing.
+
+    Formula of Brümmer and du Preez (2006); scores are natural-log LLRs.
+    """
+    values, labels = metrics.checked(scores, mated)
+    if metrics.one_kind(labels):
+        return None
+    misses = np.logaddexp(0, -values[labels]).mean()
+    false_matches = np.logaddexp(0, values[~labels]).mean()
+    return float((misses + false_matches) / (2 * math.log(2)))

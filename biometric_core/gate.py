@@ -1,0 +1,297 @@
+"""The gate: a challenger replaces the champion only where it is provably better.
+
+A switch survives being killed at any point: the decision is written onto the challenger first, then
+the alias moves, then the decision goes into the table. Whoever comes next finishes what is pending.
+"""
+
+import hashlib
+import json
+import logging
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+from biometric_core import decisions
+from biometric_core.config import Config
+from biometric_core.dataset import CaptureSet, load_captures
+from biometric_core.decisions import PROMOTED, REJECTED, ROLLED_BACK, Decision
+from biometric_core.errors import ModelError
+from biometric_core.preprocess import preprocess_version
+from biometric_core.schemas import Modality, Split
+from biometric_core.store import Store
+from biometric_core.tracking import registry
+from biometric_core.tracking.registry import Version
+
+if TYPE_CHECKING:
+    from biometric_core.judge import Verdict
+
+__all__ = ["Decision", "promote", "rollback"]
+
+_log = logging.getLogger(__name__)
+_PENDING = "gate.pending"
+_DECISION_ID = "gate.decision_id"
+
+
+def promote(
+    config: Config,
+    *,
+    version: str,
+    trigger: str = "manual",
+    drift_day: date | None = None,
+    as_of: datetime | None = None,
+    approved_by: str | None = None,
+) -> Decision:
+    """Decide whether a version becomes champion, and make it so.
+
+    Both models are measured now, on the same captures of test subjects. The same question about the
+    same models and captures is answered by the decision on record. Of two promoters at once one
+    wins; the other's decision says that the champion changed meanwhile.
+
+    Args:
+        config: `gate` and `release` decide.
+        version: a version number or alias, usually the challenger's.
+        trigger: training, drift or manual; goes on record.
+        drift_day: after drift, the day from which captures come from the changed sensor.
+        as_of: only captures taken before; all when None.
+        approved_by: who approved it, where a person did; goes on record.
+
+    Raises:
+        ModelError: there is no such version, or its bundle is damaged.
+        DataError: nothing has been prepared yet.
+        ServiceError: MLflow can't be reached; the champion is untouched or the switch is pending.
+    """
+    _finish_pending(config)
+    store = Store.of(config)
+    challenger = registry.require(config, version)
+    champion = registry.get(config, registry.CHAMPION)
+    sets = _test_sets(config, store, as_of)
+    question = Decision(
+        decision=REJECTED,
+        reason="",
+        champion_version=champion.version if champion else None,
+        challenger_version=challenger.version,
+        numbers={"data_digest": _data_digest(sets), "approved_by": approved_by},
+        trigger=trigger,
+        drift_day=drift_day.isoformat() if drift_day else None,
+    )
+    history = decisions.read(store)
+    question = _with_id(question, config, history)
+    known = _on_record(question, history)
+    if known is not None:
+        _mark(config, known)
+        return replace(known, reused=True)
+    if champion is not None and champion.version == challenger.version:
+        return _record(config, replace(question, reason="already champion"))
+    verdict = _judge(config, store, champion, challenger, sets, drift_day)
+    return _conclude(config, question, verdict)
+
+
+def rollback(config: Config, *, reason: str) -> Decision:
+    """Make the previous champion champion again; the present one becomes `previous`.
+
+    Args:
+        config: names registry and store.
+        reason: why; goes on record.
+
+    Raises:
+        ModelError: there is no previous champion.
+        ServiceError: MLflow can't be reached.
+    """
+    pending = _finish_pending(config)
+    if pending is not None and pending.decision == ROLLED_BACK:
+        return pending
+    champion = registry.get(config, registry.CHAMPION)
+    previous = registry.get(config, registry.PREVIOUS)
+    if champion is None or previous is None or previous.version == champion.version:
+        raise ModelError(
+            f"no previous champion of {config.mlflow.model_name} in the registry: "
+            "nothing to go back to"
+        )
+    decision = Decision(
+        decision=ROLLED_BACK,
+        reason=reason,
+        champion_version=champion.version,
+        challenger_version=previous.version,
+    )
+    decision = _with_id(decision, config, decisions.read(Store.of(config)))
+    return _switch(config, decision)
+
+
+def _test_sets(config: Config, store: Store, as_of: datetime | None) -> dict[Modality, CaptureSet]:
+    sets = load_captures(store, config, as_of=as_of)
+    return {m: found.select(found.split == Split.TEST) for m, found in sets.items()}
+
+
+def _data_digest(sets: dict[Modality, CaptureSet]) -> str:
+    digest = hashlib.sha256()
+    for modality in sorted(sets):
+        digest.update(f"{modality}\n".encode())
+        digest.update("\n".join(sets[modality].capture_id.tolist()).encode())
+    return digest.hexdigest()[:16]
+
+
+def _with_id(question: Decision, config: Config, history: list[Decision]) -> Decision:
+    """The decision with its id: from models, captures and rules, and who reigns since when."""
+    change = decisions.last_change(history)
+    facts = [
+        question.decision == ROLLED_BACK,
+        question.champion_version,
+        question.challenger_version,
+        question.trigger,
+        question.drift_day,
+        question.numbers,
+        config.gate.model_dump(mode="json"),
+        config.release.model_dump(mode="json"),
+        change.decision_id if change else None,
+    ]
+    text = json.dumps(facts, sort_keys=True)
+    return replace(question, decision_id=hashlib.sha256(text.encode()).hexdigest()[:16])
+
+
+def _on_record(question: Decision, history: list[Decision]) -> Decision | None:
+    """The decision that has answered this question, if it still stands."""
+    for known in history:
+        if known.decision_id == question.decision_id:
+            return known
+    if question.champion_version != question.challenger_version:
+        return None
+    made = decisions.last_change(history)
+    # A task that is retried after its promotion finds its own work done.
+    same = made is not None and all(
+        getattr(made, name) == getattr(question, name)
+        for name in ("challenger_version", "trigger", "drift_day")
+    )
+    if not same or made is None or made.decision != PROMOTED:
+        return None
+    digest = question.numbers["data_digest"]
+    return made if made.numbers.get("data_digest") == digest else None
+
+
+def _judge(
+    config: Config,
+    store: Store,
+    champion: Version | None,
+    challenger: Version,
+    sets: dict[Modality, CaptureSet],
+    drift_day: date | None,
+) -> "Verdict":
+    from biometric_core.evaluate import latency
+    from biometric_core.judge import Verdict, judge
+
+    models = {}
+    for role, found in (("challenger", challenger), ("champion", champion)):
+        if found is None:
+            continue
+        models[role], _ = registry.load_recogniser(config, found.version)
+        needed, made = models[role].preprocess_version, preprocess_version(config)
+        if needed != made:
+            reason = f"the {role} needs captures prepared as {needed}, but they are made as {made}"
+            return Verdict(False, f"{reason}: the two models can't be measured alike", {})
+    try:
+        return judge(
+            models["challenger"],
+            models.get("champion"),
+            sets,
+            config,
+            latency=latency(models["challenger"], store, sets),
+            drift_day=drift_day,
+        )
+    except (ModelError, ValueError) as error:  # scores that are no numbers, shapes that don't fit
+        return Verdict(False, f"not measurable: {error}", {})
+
+
+def _conclude(config: Config, question: Decision, verdict: "Verdict") -> Decision:
+    numbers = {**verdict.numbers, **question.numbers}
+    decision = replace(question, reason=verdict.reason, numbers=numbers)
+    if not verdict.promote:
+        return _record(config, decision)
+    return _switch(config, replace(decision, decision=PROMOTED))
+
+
+def _switch(config: Config, decision: Decision) -> Decision:
+    """Move the champion's alias and record it, or record that another was faster."""
+    version = decision.challenger_version
+    with registry.locked(config):
+        history = decisions.read(Store.of(config))
+        for known in history:
+            if known.decision_id == decision.decision_id:
+                return replace(known, reused=True)
+        decision = replace(decision, decided_at=_now())
+        registry.tag(config, version, {_PENDING: decision.to_json()})
+        if registry.set_champion(config, version, decision.champion_version):
+            _complete(config, decision)
+            return decision
+        registry.untag(config, version, _PENDING)
+        now = registry.champion_version(config)
+        before = decision.champion_version or "none"
+        reason = f"champion changed meanwhile: it was {before}, now it is {now or 'none'}"
+        return _record(config, replace(decision, decision=REJECTED, reason=reason))
+
+
+def _finish_pending(config: Config) -> Decision | None:
+    """Complete a switch that was killed after the alias moved."""
+    champion = registry.get(config, registry.CHAMPION)
+    if champion is None or _PENDING not in champion.tags:
+        return None
+    with registry.locked(config):
+        champion = registry.require(config, registry.CHAMPION)
+        text = champion.tags.get(_PENDING)
+        if text is None:
+            return None
+        decision = Decision.from_json(text)
+        _log.warning("finishing a switch to version %s that was cut off", champion.version)
+        _complete(config, decision)
+        return decision
+
+
+def _complete(config: Config, decision: Decision) -> None:
+    decisions.write(Store.of(config), decision)
+    _mark(config, decision)
+    registry.untag(config, decision.challenger_version, _PENDING)
+    _tell(decision)
+
+
+def _record(config: Config, decision: Decision) -> Decision:
+    decision = replace(decision, decided_at=_now())
+    decisions.write(Store.of(config), decision)
+    _mark(config, decision)
+    _tell(decision)
+    return decision
+
+
+def _mark(config: Config, decision: Decision) -> None:
+    """Write the decision onto the version; a decided challenger no longer waits as one."""
+    version = decision.challenger_version
+    if decision.champion_version != version:  # else its promotion is what the tags should say
+        numbers = json.dumps(decision.numbers, sort_keys=True)
+        tags = {
+            _DECISION_ID: decision.decision_id,
+            "gate.decision": decision.decision,
+            "gate.reason": decision.reason,
+            "gate.decided_at": decision.decided_at,
+            "gate.numbers": numbers,
+        }
+        registry.tag(config, version, tags)
+    registry.drop_alias(config, registry.CHALLENGER, version)
+
+
+def _tell(decision: Decision) -> None:
+    _log.info(
+        "version %s %s: %s; numbers %s",
+        decision.challenger_version,
+        decision.decision.replace("_", " "),
+        decision.reason,
+        json.dumps(_readable(decision.numbers), sort_keys=True),
+    )
+
+
+def _readable(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 5)
+    if isinstance(value, dict):
+        return {name: _readable(one) for name, one in value.items()}
+    return value
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()

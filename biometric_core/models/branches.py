@@ -1,0 +1,92 @@
+"""One convolutional encoder per modality.
+
+Plain convolutions, not depthwise ones: in bfloat16 they run twice as fast, depthwise ones slower
+(measured, `docs/decisions/`). The head keeps a coarse grid of the image instead of pooling it away:
+where a texture lies on the iris (angle, radius) or relative to the finger's core is identity.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+from torchvision.ops import Conv2dNormActivation
+
+from biometric_core.schemas import Modality
+
+INPUT_SHAPES = {Modality.IRIS: (64, 256), Modality.FINGERPRINT: (128, 128)}
+STEM_CHANNELS = 16
+REDUCTION = 16  # input pixels per cell of the last feature map, each way
+HEAD_CHANNELS = 32
+
+
+def standardise(modality: Modality, images: Tensor, masks: Tensor) -> Tensor:
+    """Bring captures to the network's input: zero mean and unit variance over the usable pixels.
+
+    Args:
+        modality: decides the size of the output.
+        images: (N, H, W), uint8 or float; any scale.
+        masks: (N, H, W), above zero where the image is usable.
+
+    Returns:
+        float32 (N, 2, h, w): the image (0 where masked, clamped to [-4, 4]) and the mask in [0, 1].
+    """
+    mask = (masks > 0).float()
+    stacked = torch.stack([images.float() * mask, mask], dim=1)
+    resized = functional.interpolate(stacked, size=INPUT_SHAPES[modality], mode="area")
+    weight = resized[:, 1:]
+    image = resized[:, :1] / weight.clamp(min=1e-3)
+    usable = weight.sum(dim=(2, 3), keepdim=True).clamp(min=1.0)
+    centred = image - (image * weight).sum(dim=(2, 3), keepdim=True) / usable
+    variance = (centred.square() * weight).sum(dim=(2, 3), keepdim=True) / usable
+    scaled = centred / variance.sqrt().clamp(min=1e-3)
+    return torch.cat([scaled.clamp(-4, 4) * (weight > 0), weight], dim=1)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions with a projected short cut (He et al. 2016), halving the resolution."""
+
+    def __init__(self, channels_in: int, channels: int) -> None:
+        super().__init__()
+        plain: dict[str, Any] = {"activation_layer": None}
+        self.body = nn.Sequential(
+            Conv2dNormActivation(channels_in, channels, 3, stride=2),
+            Conv2dNormActivation(channels, channels, 3, **plain),
+        )
+        self.short_cut = nn.Sequential(
+            nn.AvgPool2d(2), Conv2dNormActivation(channels_in, channels, 1, **plain)
+        )
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, channels, H / 2, W / 2)."""
+        return functional.relu(self.body(maps) + self.short_cut(maps))
+
+
+class Branch(nn.Module):
+    """Encoder of one modality: stem, three residual blocks, linear layer over the whole grid."""
+
+    def __init__(self, modality: Modality, width: int, embedding_dim: int) -> None:
+        super().__init__()
+        height, breadth = (side // REDUCTION for side in INPUT_SHAPES[modality])
+        self.features = nn.Sequential(
+            Conv2dNormActivation(2, STEM_CHANNELS, 5, stride=2),
+            ResidualBlock(STEM_CHANNELS, width),
+            ResidualBlock(width, 2 * width),
+            ResidualBlock(2 * width, 4 * width),
+            Conv2dNormActivation(4 * width, HEAD_CHANNELS, 1),
+        )
+        self.project = nn.Linear(HEAD_CHANNELS * height * breadth, embedding_dim, bias=False)
+        self.norm = nn.BatchNorm1d(embedding_dim)
+
+    def forward(self, prepared: Tensor) -> Tensor:
+        """Encode `standardise`d captures.
+
+        Args:
+            prepared: float32 (N, 2, h, w); N at least 2 in training mode (batch statistics).
+
+        Returns:
+            float32 (N, embedding_dim), each of length 1.
+        """
+        maps = self.features(prepared.contiguous(memory_format=torch.channels_last))
+        projected: Tensor = self.project(maps.flatten(1)).float()
+        return functional.normalize(self.norm(projected), dim=1)

@@ -1,0 +1,328 @@
+"""The recogniser: everything from an image file's bytes to a calibrated score, as one saved thing.
+
+It is what training makes, the registry keeps, and every later stage uses. On disk it is a folder
+with `model.safetensors` and `recogniser.json`; nothing in it is executed when it is read.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from biometric_core import metrics
+from biometric_core.calibration import Calibration, fit_calibration
+from biometric_core.checkpoint import refuse_pickle
+from biometric_core.config import Config, Ingest, Preprocess
+from biometric_core.dataset import CaptureSet
+from biometric_core.errors import ModelError
+from biometric_core.gallery import fused_gallery, modality_gallery
+from biometric_core.match import compare_all
+from biometric_core.models import BiometricNet, ModelSpec
+from biometric_core.preprocess import prepare, preprocess_version
+from biometric_core.schemas import Float32Array, Modality, Sample, UInt8Array
+from biometric_core.store import atomic_write
+
+if TYPE_CHECKING:
+    from biometric_core.train import Fitted
+
+TENSORS = "model.safetensors"
+DESCRIPTION = "recogniser.json"
+FORMAT = "biometric-recogniser-1"
+FUSED = "fused"
+_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError)
+FMRS = (0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0001)
+
+
+@dataclass(frozen=True)
+class Recogniser:
+    """A trained network with its calibration, decision thresholds and preprocessing.
+
+    Attributes:
+        spec: how to build the network.
+        net: the network, in evaluation mode, on the CPU.
+        calibration: cosine to log-likelihood ratio, by modality.
+        thresholds: by modality and `fused`: LLR threshold by FMR, as measured on validation
+            subjects; an FMR that they could not carry is absent.
+        subjects: training subjects, the classes of the closed-set head, in order.
+        settings: shapes of prepared captures.
+        limits: what `acquire` accepts as an image.
+        preprocess_version: captures must be prepared by this version.
+    """
+
+    spec: ModelSpec
+    net: BiometricNet
+    calibration: Mapping[Modality, Calibration]
+    thresholds: Mapping[str, Mapping[float, float]]
+    subjects: tuple[str, ...]
+    settings: Preprocess
+    preprocess_version: str
+    limits: Ingest = field(default_factory=Ingest)
+
+    @classmethod
+    def from_fitted(
+        cls, fitted: "Fitted", validation: Mapping[Modality, CaptureSet], config: Config
+    ) -> "Recogniser":
+        """Calibrate a fitted network on the validation subjects' comparisons.
+
+        Args:
+            fitted: what `train.fit` made.
+            validation: captures of subjects that were not trained on; where a modality has no
+                mated comparison its calibration is the identity (`Calibration.fitted` is False).
+            config: `preprocess` and `ingest` are kept with the model.
+        """
+        plain = cls(
+            spec=fitted.spec,
+            net=fitted.network(),
+            calibration={modality: Calibration() for modality in fitted.spec.modalities},
+            thresholds={},
+            subjects=fitted.subjects,
+            settings=config.preprocess,
+            preprocess_version=preprocess_version(config),
+            limits=config.ingest,
+        )
+        return calibrated(plain, validation)
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """What this recogniser was trained on."""
+        return self.spec.modalities
+
+    def acquire(self, data: bytes, modality: Modality) -> Sample:
+        """Decode and prepare an image file.
+
+        Raises:
+            CaptureRefused: the bytes are no acceptable image.
+            FailureToAcquire: the image holds no usable iris or fingerprint.
+        """
+        return prepare(data, modality, self.settings, self.limits)
+
+    def embed(
+        self, modality: Modality, images: UInt8Array, masks: UInt8Array, batch: int = 256
+    ) -> Float32Array:
+        """Embed prepared captures.
+
+        Args:
+            modality: what they show.
+            images: uint8, (N, H, W), as `acquire` makes them.
+            masks: uint8, (N, H, W).
+            batch: captures at a time.
+
+        Returns:
+            float32, (N, D), each of length 1.
+
+        Raises:
+            ModelError: the model doesn't know the modality, or gives numbers that are not finite.
+            ValueError: shapes differ from what the model was trained on.
+        """
+        if modality in self.spec.shapes:
+            expected = (len(images), *self.spec.shapes[modality])
+            if images.shape != expected or masks.shape != expected:
+                raise ValueError(f"{modality} {images.shape}, {masks.shape}: expected {expected}")
+        parts = [np.zeros((0, self.spec.embedding_dim), dtype=np.float32)]
+        with torch.inference_mode():
+            for start in range(0, len(images), batch):
+                rows = slice(start, start + batch)
+                tensors = (torch.from_numpy(np.array(array[rows])) for array in (images, masks))
+                parts.append(self.net.embed(modality, *tensors).float().numpy())
+        embeddings = np.concatenate(parts)
+        if not np.isfinite(embeddings).all():
+            raise ModelError("the network gives numbers that are not finite: train again")
+        return embeddings
+
+    def embed_set(self, captures: CaptureSet) -> Float32Array:
+        """Embed a capture set, float32 (N, D); see `embed`."""
+        return self.embed(captures.modality, captures.images, captures.masks)
+
+    def compare(
+        self, modality: Modality, probes: Float32Array, references: Float32Array
+    ) -> Float32Array:
+        """Calibrated log-likelihood ratios of all probes against all references: one product.
+
+        Args:
+            modality: what both show.
+            probes: float32, (N, D), each of length 1.
+            references: float32, (M, D), each of length 1 (a mean of embeddings needs scaling).
+
+        Returns:
+            float32, (N, M); above zero speaks for the same identity.
+        """
+        calibration = self.calibration[modality]
+        scores = np.asarray(probes @ references.T, dtype=np.float32)
+        scores *= np.float32(calibration.weight)
+        scores += np.float32(calibration.bias)
+        return scores
+
+    def threshold(self, fmr: float, modality: Modality | str | None = None) -> float:
+        """The LLR from which a comparison is accepted at a false match rate.
+
+        Measured on validation subjects where they carry the FMR (the next stricter one measured);
+        else the bound of calibrated ratios: P(LLR >= t | non-mated) <= exp(-t), so t = -ln(FMR).
+
+        Args:
+            fmr: in (0, 1).
+            modality: a modality, or `fused` for sums; the strictest of the modalities when None.
+
+        Raises:
+            ValueError: the FMR is not in (0, 1).
+        """
+        if not 0 < fmr < 1:
+            raise ValueError(f"a false match rate lies between 0 and 1, got {fmr}")
+        if modality is None:
+            return max(self.threshold(fmr, known) for known in self.modalities)
+        measured = self.thresholds.get(str(modality), {})
+        stricter = [rate for rate in measured if rate <= fmr * (1 + 1e-9)]
+        return measured[max(stricter)] if stricter else -math.log(fmr)
+
+    def closed_set(
+        self, embeddings: Mapping[Modality, Float32Array], present: npt.NDArray[np.bool_]
+    ) -> Float32Array:
+        """Probability of each training subject, from the feature-level fusion and its head.
+
+        Args:
+            embeddings: by modality, float32 (N, D); rows of absent captures are not looked at. A
+                modality may be left out.
+            present: bool, (N, 2): iris, fingerprint; at least one in each row.
+
+        Returns:
+            float32, (N, S), rows sum to 1; columns in the order of `subjects`.
+        """
+        with torch.inference_mode():
+            logits = self.net.subject_logits(self._fused(embeddings, present))
+            return np.asarray(logits.softmax(dim=1).numpy(), dtype=np.float32)
+
+    def fuse(
+        self, embeddings: Mapping[Modality, Float32Array], present: npt.NDArray[np.bool_]
+    ) -> Float32Array:
+        """Feature-level fusion, float32 (N, D) of length 1; arguments as in `closed_set`."""
+        with torch.inference_mode():
+            return np.asarray(self._fused(embeddings, present).numpy(), dtype=np.float32)
+
+    def _fused(
+        self, embeddings: Mapping[Modality, Float32Array], present: npt.NDArray[np.bool_]
+    ) -> Tensor:
+        absent = np.zeros((len(present), self.spec.embedding_dim), dtype=np.float32)
+        iris, fingerprint = (
+            torch.from_numpy(np.ascontiguousarray(embeddings.get(modality, absent)))
+            for modality in (Modality.IRIS, Modality.FINGERPRINT)
+        )
+        return self.net.fuse(iris, fingerprint, torch.from_numpy(present))
+
+    def save(self, folder: Path) -> None:
+        """Write the tensors, then the description with their SHA-256, each in one rename."""
+        state = {name: tensor.contiguous() for name, tensor in self.net.state_dict().items()}
+        tensors = save_tensors(state, {"format": FORMAT})
+        description = {
+            "format": FORMAT,
+            "tensors_sha256": hashlib.sha256(tensors).hexdigest(),
+            "spec": self.spec.to_json(),
+            "calibration": {m.value: asdict(c) for m, c in self.calibration.items()},
+            "thresholds": {
+                name: {repr(fmr): value for fmr, value in values.items()}
+                for name, values in self.thresholds.items()
+            },
+            "subjects": list(self.subjects),
+            "preprocess": self.settings.model_dump(mode="json"),
+            "preprocess_version": self.preprocess_version,
+            "limits": self.limits.model_dump(mode="json"),
+        }
+        atomic_write(folder / TENSORS, tensors)
+        text = json.dumps(description, indent=1, sort_keys=True, allow_nan=False)
+        atomic_write(folder / DESCRIPTION, text.encode())
+
+    @classmethod
+    def load(cls, folder: Path) -> "Recogniser":
+        """Read what `save` wrote.
+
+        Raises:
+            ModelError: a file is missing, damaged, of another kind, or a pickle (never executed).
+        """
+        data = {}
+        for name in (TENSORS, DESCRIPTION):
+            try:
+                data[name] = (Path(folder) / name).read_bytes()
+            except OSError as error:
+                raise ModelError(f"no recogniser here: {name}: {error.strerror}") from error
+            refuse_pickle(data[name], name)
+        try:
+            return _rebuilt(json.loads(data[DESCRIPTION]), data[TENSORS])
+        except _DAMAGE as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ModelError(
+                f"the recogniser is damaged or foreign ({reason}): train again"
+            ) from error
+
+
+def calibrated(recogniser: Recogniser, validation: Mapping[Modality, CaptureSet]) -> Recogniser:
+    """The same network with calibration and thresholds fitted on the given captures."""
+    sets = {m: validation[m] for m in recogniser.modalities if len(validation.get(m, ()))}
+    embeddings = {modality: recogniser.embed_set(captures) for modality, captures in sets.items()}
+    calibration = dict(recogniser.calibration)
+    thresholds: dict[str, dict[float, float]] = {}
+    for modality, captures in sets.items():
+        raw = compare_all(modality_gallery(captures, embeddings[modality]))
+        calibration[modality] = fitted = fit_calibration(raw)
+        scores = fitted.weight * raw.scores[~raw.mated] + fitted.bias
+        thresholds[modality.value] = _thresholds(scores)
+    usable = {m: (c.weight, c.bias) for m, c in calibration.items() if c.fitted and m in sets}
+    if usable:
+        visits = fused_gallery({m: sets[m] for m in usable}, embeddings, usable)
+        fused = compare_all(visits)
+        thresholds[FUSED] = _thresholds(fused.scores[~fused.mated])
+    return Recogniser(**{**vars(recogniser), "calibration": calibration, "thresholds": thresholds})
+
+
+def require_preprocessing(recogniser: Recogniser, config: Config) -> None:
+    """Check that captures prepared under `config` are what the recogniser was trained on.
+
+    Raises:
+        ModelError: they are not.
+    """
+    current = preprocess_version(config)
+    if recogniser.preprocess_version != current:
+        raise ModelError(
+            f"the model needs captures prepared as {recogniser.preprocess_version}, but they are "
+            f"prepared as {current}: train again, or set `preprocess` back"
+        )
+
+
+def _thresholds(non_mated: npt.NDArray[np.float64]) -> dict[float, float]:
+    found = {fmr: metrics.threshold_at_fmr(non_mated, fmr) for fmr in FMRS}
+    return {fmr: value for fmr, value in found.items() if value is not None}
+
+
+def _rebuilt(description: dict[str, Any], tensors: bytes) -> Recogniser:
+    if description["format"] != FORMAT:
+        raise ValueError(f"format is {description['format']!r}, expected {FORMAT!r}")
+    if hashlib.sha256(tensors).hexdigest() != description["tensors_sha256"]:
+        raise ValueError(f"{TENSORS} is not the file that {DESCRIPTION} was written with")
+    spec = ModelSpec.from_json(description["spec"])
+    with torch.device("meta"):  # no random numbers are drawn for weights that are replaced at once
+        net = BiometricNet(spec)
+    net.load_state_dict(load_tensors(tensors), assign=True)
+    for parameter in net.parameters():
+        if not bool(torch.isfinite(parameter).all()):
+            raise ValueError("weights that are not finite")
+    return Recogniser(
+        spec=spec,
+        net=net.eval(),
+        calibration={Modality(m): Calibration(**c) for m, c in description["calibration"].items()},
+        thresholds={
+            name: {float(fmr): float(value) for fmr, value in values.items()}
+            for name, values in description["thresholds"].items()
+        },
+        subjects=tuple(description["subjects"]),
+        settings=Preprocess(**description["preprocess"]),
+        preprocess_version=description["preprocess_version"],
+        limits=Ingest(**description["limits"]),
+    )

@@ -1,0 +1,1 @@
+"""Runs and the model registry. The only package that imports mlflow; callers never need to."""

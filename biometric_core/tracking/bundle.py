@@ -1,0 +1,103 @@
+"""A trained recogniser as one MLflow bundle that loads in a fresh process, without a pickle."""
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import biometric_core
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.models import ModelSignature
+
+FOLDER = "model"
+_DEFAULT_FMR = 0.001
+_EXAMPLE_SHAPE = (240, 320)
+# What the bundle's code imports. Pinned to what is installed: with a given list MLflow doesn't load
+# the model in a second process to find out, which takes half a minute.
+REQUIREMENTS = (
+    "mlflow",
+    "torch",
+    "torchvision",
+    "numpy",
+    "scipy",
+    "pandas",
+    "pyarrow",
+    "safetensors",
+    "opencv-python-headless",
+    "pillow",
+    "deltalake",
+    "filelock",
+    "pydantic",
+    "pydantic-settings",
+    "pyyaml",
+    "rich",
+)
+
+
+def requirements() -> list[str]:
+    """The packages a bundle needs, pinned as installed here: `numpy==2.4.6`."""
+    return [f"{name}=={version(name)}" for name in REQUIREMENTS]
+
+
+def write(recogniser: Path, target: Path) -> None:
+    """Write the bundle of a recogniser.
+
+    Args:
+        recogniser: folder that `Recogniser.save` wrote.
+        target: folder to make; it must not exist.
+    """
+    import mlflow
+
+    mlflow.pyfunc.save_model(
+        path=target,
+        python_model=Path(__file__).with_name("pyfunc_model.py"),
+        artifacts={"recogniser": str(recogniser)},
+        code_paths=[str(Path(biometric_core.__file__).parent)],
+        signature=signature(),
+        input_example=input_example(),
+        pip_requirements=requirements(),
+        metadata={"biometric_core": biometric_core.__version__},
+    )
+
+
+def signature() -> "ModelSignature":
+    """Columns in, columns out, and the `fmr` parameter; see `pyfunc_model.RecogniserModel`."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+    from mlflow.types.schema import Array
+
+    optional: dict[str, Any] = {"required": False}
+    return ModelSignature(
+        inputs=Schema(
+            [
+                ColSpec(DataType.binary, "image"),
+                ColSpec(DataType.string, "modality"),
+                ColSpec(DataType.binary, "reference", **optional),
+            ]
+        ),
+        outputs=Schema(
+            [
+                ColSpec(Array(DataType.double), "embedding"),
+                ColSpec(DataType.double, "quality"),
+                ColSpec(DataType.string, "failure", **optional),
+                ColSpec(DataType.double, "score", **optional),
+                ColSpec(DataType.boolean, "accepted", **optional),
+            ]
+        ),
+        params=ParamSchema([ParamSpec("fmr", DataType.double, _DEFAULT_FMR)]),
+    )
+
+
+def input_example() -> "pd.DataFrame":
+    """One row with a drawn eye: two discs on grey, nobody's data."""
+    import cv2
+    import numpy as np
+    import pandas as pd
+
+    height, width = _EXAMPLE_SHAPE
+    eye = np.full((height, width), 190, dtype=np.uint8)
+    cv2.circle(eye, (width // 2, height // 2), 80, 110, -1)
+    cv2.circle(eye, (width // 2, height // 2), 35, 20, -1)
+    image = cv2.imencode(".png", eye)[1].tobytes()
+    return pd.DataFrame({"image": [image], "modality": ["iris"], "reference": [image]})

@@ -1,0 +1,109 @@
+"""The connection to MLflow: quiet, bounded in time, its errors in one line."""
+
+import functools
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from biometric_core.config import Config
+from biometric_core.errors import ConfigError, ModelError, ServiceError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_USER_AND_PASSWORD = re.compile(r"//[^/\s]+@")
+_SQLITE = "sqlite:///"
+# Set before mlflow is imported, and only where the user has not decided otherwise. Without bounds
+# the client retries for over four minutes, and the task's own retry comes too late to help.
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
+}
+
+
+def tracking_uri(config: Config) -> str:
+    """The tracking URI with a relative SQLite path made absolute.
+
+    Raises:
+        ConfigError: a plain folder, which MLflow 3.17 refuses.
+    """
+    uri = config.mlflow.tracking_uri
+    if uri.startswith(_SQLITE):
+        path = uri.removeprefix(_SQLITE)
+        return uri if path in ("", ":memory:") else f"{_SQLITE}{Path(path).resolve()}"
+    if uri.startswith("file:") or "://" not in uri:
+        raise ConfigError(
+            f"mlflow.tracking_uri {uri!r}: a folder can't be a tracking store; "
+            "use sqlite:///PATH or the address of a server"
+        )
+    return uri
+
+
+def is_server(uri: str) -> bool:
+    """Whether an MLflow server owns the store; it then decides where artifacts go."""
+    return uri.startswith(("http://", "https://"))
+
+
+def without_password(uri: str) -> str:
+    """The URI fit for a log or a run: user and password of `scheme://user:password@host` cut."""
+    scheme, separator, rest = uri.partition("://")
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{authority.rpartition('@')[2]}{slash}{path}"
+
+
+@contextmanager
+def mlflow_client(config: Config, doing: str) -> Iterator["MlflowClient"]:
+    """A client for the configured store; what goes wrong inside becomes one clear error.
+
+    Args:
+        config: names the store.
+        doing: what the caller is about to do, for the message: "log metrics".
+
+    Raises:
+        ServiceError: MLflow can't be reached or refuses; a retry may help.
+        ModelError: the run, model, version or artifact asked for doesn't exist.
+    """
+    quieten()
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    uri = tracking_uri(config)
+    try:
+        yield _client(uri)
+    except (MlflowException, SQLAlchemyError, RequestException, OSError) as error:
+        where = without_password(uri)
+        reason = _USER_AND_PASSWORD.sub("//", " ".join(str(error).split()))[:300]
+        if isinstance(error, MlflowException) and error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            raise ModelError(f"MLflow ({where}): can't {doing}, no such entry: {reason}") from error
+        if isinstance(error, FileNotFoundError):
+            raise ModelError(f"MLflow ({where}): can't {doing}, file missing: {reason}") from error
+        raise ServiceError(
+            f"MLflow ({where}): can't {doing}: {reason}; check mlflow.tracking_uri and that the "
+            "service is up, then run the stage again"
+        ) from error
+
+
+def quieten() -> None:
+    """Switch off MLflow's telemetry and chatter and bound its retries, where nothing is set."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    for name in ("alembic", "mlflow"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+@functools.lru_cache(maxsize=4)
+def _client(uri: str) -> "MlflowClient":
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)

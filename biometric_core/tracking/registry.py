@@ -1,0 +1,258 @@
+"""The model registry: versions, the aliases that give them a role, and the switch of champions."""
+
+import logging
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from biometric_core.config import Config
+from biometric_core.errors import ModelError
+from biometric_core.store import Store
+from biometric_core.tracking import bundle, runs
+from biometric_core.tracking.client import mlflow_client
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+    from biometric_core.recogniser import Recogniser
+
+_log = logging.getLogger(__name__)
+
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+PREVIOUS = "previous"
+ALIASES = (CHAMPION, CHALLENGER, PREVIOUS)
+_METRIC_TAGS = re.compile(r"((iris|fingerprint|fused)_(eer|fnmr_at_fmr_.*|rank1)|latency_p.*)")
+_BOUNDS = ("_low", "_high")
+_RUN_TAGS = ("as_of", "training_digest", "preprocess_version", "data_version", "git_commit")
+
+
+@dataclass(frozen=True)
+class RegisterResult:
+    """A registered version; `reused` where the run had been registered before."""
+
+    name: str
+    version: str
+    run_id: str
+    reused: bool
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version in the registry.
+
+    Attributes:
+        version: its number, as text.
+        run_id: the training run it came from.
+        created_at: UTC, ISO 8601.
+        tags: what was written on it: error rates, data version, the gate's decision.
+    """
+
+    version: str
+    run_id: str
+    created_at: str
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+def register(config: Config, *, run_id: str) -> RegisterResult:
+    """Make a bundle of a training run's recogniser and register it as challenger.
+
+    Safe to repeat: a run has one version, and half-uploaded files are uploaded again.
+
+    Raises:
+        ModelError: the run is unknown or has no recogniser.
+        ServiceError: MLflow can't be reached.
+    """
+    with locked(config):
+        known = _version_of_run(config, run_id)
+        version = known or _create(config, run_id)
+        if get(config, CHAMPION) != version:
+            set_alias(config, CHALLENGER, version.version)
+    reused = known is not None
+    _log.info("run %s is version %s of the model", run_id, version.version)
+    return RegisterResult(config.mlflow.model_name, version.version, run_id, reused)
+
+
+def _version_of_run(config: Config, run_id: str) -> Version | None:
+    with mlflow_client(config, "look for the run's model version") as client:
+        text = f"name = '{config.mlflow.model_name}' and run_id = '{run_id}'"
+        found = client.search_model_versions(text)
+        return _version(found[0]) if found else None
+
+
+def _create(config: Config, run_id: str) -> Version:
+    recogniser = runs.download_recogniser(config, run_id)
+    with TemporaryDirectory(prefix="biometric-") as scratch:
+        # A copy of its own: MLflow keeps the folder's name, and removes what it made on failure.
+        own = Path(scratch) / runs.RECOGNISER
+        shutil.copytree(recogniser, own)
+        with mlflow_client(config, "write the model bundle"):
+            bundle.write(own, Path(scratch) / bundle.FOLDER)
+        runs.Run(config, run_id).log_artifacts(Path(scratch) / bundle.FOLDER, bundle.FOLDER)
+    info = runs.get_run(config, run_id)
+    with mlflow_client(config, "register the model") as client:
+        _ensure_model(config, client)
+        source = f"{client.get_run(run_id).info.artifact_uri}/{bundle.FOLDER}"
+        made = client.create_model_version(
+            config.mlflow.model_name, source, run_id=run_id, tags=_tags(info)
+        )
+        return _version(made)
+
+
+def _ensure_model(config: Config, client: "MlflowClient") -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(config.mlflow.model_name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _tags(info: runs.RunInfo) -> dict[str, str]:
+    tags = {name: value for name, value in info.tags.items() if name in _RUN_TAGS}
+    for name, value in info.metrics.items():
+        if _METRIC_TAGS.fullmatch(name) and not name.endswith(_BOUNDS):
+            tags[name] = f"{value:.6g}"
+    return {"training_run": info.run_id, **tags}
+
+
+def _version(found: "ModelVersion") -> Version:
+    created = datetime.fromtimestamp(found.creation_timestamp / 1000, UTC)
+    return Version(
+        str(found.version), found.run_id or "", created.isoformat(), dict(found.tags or {})
+    )
+
+
+def get(config: Config, alias_or_version: str) -> Version | None:
+    """The version an alias or number names, None where there is none."""
+    name = config.mlflow.model_name
+    try:
+        with mlflow_client(config, f"find model {alias_or_version}") as client:
+            if alias_or_version.isdigit():
+                return _version(client.get_model_version(name, alias_or_version))
+            # Unlike the lookup by alias, this tells "no such alias" from every other refusal.
+            number = client.get_registered_model(name).aliases.get(alias_or_version)
+            return _version(client.get_model_version(name, number)) if number else None
+    except ModelError:
+        return None
+
+
+def champion_version(config: Config) -> str | None:
+    """The champion's version number, None before the first promotion."""
+    found = get(config, CHAMPION)
+    return found.version if found else None
+
+
+def challenger_version(config: Config) -> str:
+    """The version that waits for the gate's decision.
+
+    Raises:
+        ModelError: there is none.
+    """
+    found = get(config, CHALLENGER)
+    if found is None:
+        raise ModelError(
+            f"no challenger in the registry ({config.mlflow.model_name}): train and register a "
+            "model, or name a version"
+        )
+    return found.version
+
+
+def require(config: Config, alias_or_version: str) -> Version:
+    """The version an alias or number names.
+
+    Raises:
+        ModelError: there is none; says what to do.
+    """
+    found = get(config, alias_or_version)
+    if found is None:
+        known = ", ".join(ALIASES)
+        raise ModelError(
+            f"no model {alias_or_version!r} in the registry ({config.mlflow.model_name}): "
+            f"give a version number or one of {known}; the training pipeline makes the first"
+        )
+    return found
+
+
+def load_recogniser(config: Config, alias_or_version: str) -> tuple["Recogniser", str]:
+    """Load the recogniser out of a registered bundle.
+
+    Returns:
+        The recogniser and its version number.
+
+    Raises:
+        ModelError: there is no such version, or its bundle is missing or damaged.
+    """
+    from biometric_core.recogniser import Recogniser
+
+    found = require(config, alias_or_version)
+    folder = runs.download(config, found.run_id, f"{bundle.FOLDER}/artifacts/{runs.RECOGNISER}")
+    return Recogniser.load(folder), found.version
+
+
+def set_alias(config: Config, alias: str, version: str) -> None:
+    """Point an alias at a version."""
+    with mlflow_client(config, f"set the alias {alias}") as client:
+        client.set_registered_model_alias(config.mlflow.model_name, alias, version)
+
+
+def drop_alias(config: Config, alias: str, version: str) -> None:
+    """Remove an alias if it points at that version."""
+    found = get(config, alias)
+    if found is not None and found.version == version:
+        with mlflow_client(config, f"remove the alias {alias}") as client:
+            client.delete_registered_model_alias(config.mlflow.model_name, alias)
+
+
+def tag(config: Config, version: str, tags: Mapping[str, str]) -> None:
+    """Write tags on a version."""
+    with mlflow_client(config, "tag the model version") as client:
+        for key, value in tags.items():
+            client.set_model_version_tag(config.mlflow.model_name, version, key, value)
+
+
+def untag(config: Config, version: str, key: str) -> None:
+    """Remove a tag of a version."""
+    with mlflow_client(config, "untag the model version") as client:
+        client.delete_model_version_tag(config.mlflow.model_name, version, key)
+
+
+@contextmanager
+def locked(config: Config) -> Iterator[None]:
+    """One writer of aliases at a time among all that share the storage root; may be nested."""
+    path = Store.of(config).path("locks", f"registry-{config.mlflow.model_name}.lock")
+    with FileLock(path, is_singleton=True):
+        yield
+
+
+def set_champion(config: Config, version: str, expected: str | None) -> bool:
+    """Make a version the champion, if the champion is still the one the decision was made against.
+
+    `previous` is moved first: killed in between, the old champion still reigns and nothing is lost.
+
+    Args:
+        config: names registry and model.
+        version: the new champion.
+        expected: version number of the champion that was compared with; None where there was none.
+
+    Returns:
+        False where another promoter was faster; nothing has been changed then.
+    """
+    with locked(config):
+        if champion_version(config) != expected:
+            return False
+        if expected is not None:
+            set_alias(config, PREVIOUS, expected)
+        set_alias(config, CHAMPION, version)
+        # Promoters on another machine may not share the lock: what was written is read again.
+        return champion_version(config) == version

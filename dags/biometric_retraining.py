@@ -1,0 +1,121 @@
+"""### Answer drift with a new model.
+
+Started by the asset event `biometric_drift`, or by hand. An event is a wake-up only: the drift
+state is read again from the tables, and the run goes on only where the newest alarm has no decision
+yet, the cooldown is over, enough captures came and the champion does worse. Then a challenger is
+trained, evaluated and registered, and the gate decides by the same captures for both.
+
+| param | meaning |
+| --- | --- |
+| `force` | train although nothing calls for it |
+| `day` | the drift's day that a forced run answers; by default the newest alarm |
+| `approval` | wait for a person to approve before the gate is asked |
+"""
+
+import logging
+from datetime import date, timedelta
+from typing import Any
+
+from airflow.sdk import Param, dag, get_current_context, task
+from airflow.sdk.exceptions import AirflowSkipException
+from biometric_airflow.approval import OptionalApproval
+from biometric_airflow.intervals import parse_time
+from biometric_airflow.stages import run_stage
+from biometric_airflow.wiring import DRIFT, HEAVY, dag_defaults, parse_config
+
+_log = logging.getLogger(__name__)
+
+PARAMS = {
+    "force": Param(
+        False,
+        type="boolean",
+        title="Train anyway",
+        description="Although no pending drift calls for it",
+    ),
+    "day": Param(
+        None,
+        type=["null", "string"],
+        format="date",
+        title="Day of the drift",
+        description="Captures from this day on count as drifted; the newest alarm when empty",
+    ),
+    "approval": Param(
+        False,
+        type="boolean",
+        title="Ask a person",
+        description="Wait for approval before the gate may promote",
+    ),
+}
+
+
+@dag(
+    dag_id="biometric_retraining",
+    schedule=[DRIFT],
+    params=PARAMS,
+    doc_md=__doc__,
+    **dag_defaults(parse_config(), "training", "drift"),
+)
+def biometric_retraining() -> None:
+    """From an alarm to a decision."""
+
+    @task
+    def plan() -> dict[str, Any]:
+        """Read the drift state again; skipped, with the reason, where nothing is to be done."""
+        context = get_current_context()
+        sent = context["triggering_asset_events"].values()
+        _log.info("asset events: %s", [event.extra for events in sent for event in events])
+        given = context["params"]
+        trigger = "asset" if context["dag_run"].run_type == "asset_triggered" else "manual"
+        made = run_stage("retraining.plan", trigger=trigger, force=given["force"])
+        if not made["retrain"]:
+            raise AirflowSkipException(f"no retraining: {made['reason']}")
+        return {**made, "day": given["day"] or made["day"]}
+
+    @task(**HEAVY)
+    def train(planned: dict[str, Any]) -> dict[str, Any]:
+        """Fit the challenger on all captures up to and with the drift."""
+        return run_stage("training.train", as_of=parse_time(planned["as_of"]))
+
+    @task(**HEAVY)
+    def evaluate(planned: dict[str, Any], trained: dict[str, Any]) -> dict[str, Any]:
+        """Error rates on people the challenger has never seen."""
+        as_of = parse_time(planned["as_of"])
+        return run_stage("evaluate.evaluate", run_id=trained["run_id"], as_of=as_of)
+
+    @task
+    def register(trained: dict[str, Any]) -> dict[str, Any]:
+        """Bundle the model and register it as challenger."""
+        return run_stage("tracking.registry.register", run_id=trained["run_id"])
+
+    approve = OptionalApproval(
+        task_id="approve",
+        param="approval",
+        subject="May the challenger face the gate?",
+        body="{{ ti.xcom_pull(task_ids='plan')['reason'] }}",
+        response_timeout=timedelta(days=2),
+        defaults="Reject",
+        execution_timeout=None,  # it would count the time a person takes
+    )
+
+    @task(**HEAVY)
+    def promote(planned: dict[str, Any], registered: dict[str, Any]) -> dict[str, Any]:
+        """Ask the gate: both models, measured now, on the same captures."""
+        approval = get_current_context()["ti"].xcom_pull(task_ids="approve") or {}
+        return run_stage(
+            "gate.promote",
+            version=registered["version"],
+            trigger="drift" if planned["day"] else "manual",
+            drift_day=date.fromisoformat(planned["day"]) if planned["day"] else None,
+            as_of=parse_time(planned["as_of"]),
+            approved_by=approval.get("approved_by"),
+        )
+
+    planned = plan()
+    trained = train(planned)
+    registered = register(trained)
+    evaluate(planned, trained) >> registered
+    decided = promote(planned, registered)
+    registered >> approve >> decided
+
+
+biometric_retraining()

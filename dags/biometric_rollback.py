@@ -1,0 +1,34 @@
+"""By hand: make the previous champion champion again."""
+
+from typing import Any
+
+from airflow.sdk import Param, dag, get_current_context, task
+from biometric_airflow.stages import run_stage
+from biometric_airflow.wiring import dag_defaults, parse_config
+
+CONFIG = parse_config()
+
+
+@dag(
+    dag_id="biometric_rollback",
+    schedule=None,
+    description="Make the previous champion champion again",
+    doc_md="""
+### Take a promotion back
+
+Moves the alias `champion` to the version it had before. The reason goes into the decisions table.
+""",
+    params={"reason": Param("", type="string", minLength=3, title="Reason", description="Why")},
+    **dag_defaults(CONFIG),
+)
+def biometric_rollback() -> None:
+    """Wire the stage."""
+
+    @task
+    def rollback() -> dict[str, Any]:
+        return run_stage("gate.rollback", reason=get_current_context()["params"]["reason"])
+
+    rollback()
+
+
+biometric_rollback()

@@ -1,0 +1,1 @@
+"""What the biometric DAGs share: schedules, pool, callbacks, the drift asset."""

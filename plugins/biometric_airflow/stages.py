@@ -1,0 +1,22 @@
+"""A task calls one stage of the core; what is heavy is imported then, never at parse time."""
+
+from dataclasses import asdict
+from importlib import import_module
+from typing import Any
+
+
+def run_stage(name: str, **arguments: Any) -> dict[str, Any]:
+    """Call a stage with the resolved configuration.
+
+    Args:
+        name: module and function in `biometric_core`: "training.train".
+        arguments: the stage's keyword arguments.
+
+    Returns:
+        The stage's result as a dict, fit for XCom.
+    """
+    from biometric_core.config import load_config
+
+    module, function = name.rsplit(".", 1)
+    stage = getattr(import_module(f"biometric_core.{module}"), function)
+    return asdict(stage(load_config(), **arguments))

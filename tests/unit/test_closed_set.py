@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+from toys import toy_config, toy_sets
+
+from biometric_core.closed_set import as_metrics, classify, closed_set_figures
+from biometric_core.recogniser import Recogniser
+from biometric_core.schemas import Modality
+from biometric_core.train import fit
+
+IRIS, FINGER = Modality.IRIS, Modality.FINGERPRINT
+
+
+@pytest.fixture(scope="module")
+def recogniser():
+    config = toy_config(epochs=12)
+    return Recogniser.from_fitted(fit(toy_sets(5), {}, config), {}, config)
+
+
+def test_held_out_captures_of_training_subjects_are_recognised(recogniser):
+    figures = closed_set_figures(recogniser, toy_sets(5, seed=1))
+    assert figures.samples == 15  # three irises with three fingers each
+    assert figures.accuracy > 0.6  # chance is 0.2
+    assert figures.confusion.shape == (5, 5)
+    assert set(as_metrics(figures)) == {"accuracy", "precision", "recall", "f1", "auc", "samples"}
+
+
+def test_labels_follow_the_names_not_the_order_of_what_is_evaluated(recogniser):
+    sets = toy_sets(5, seed=1)
+    whole, truth = classify(recogniser, sets)
+    # only the last two subjects: their columns must be the same ones
+    some = {m: found.select(np.isin(found.subject_id, ["s003", "s004"])) for m, found in sets.items()}
+    part, names = classify(recogniser, some)
+    rows = np.isin(truth, ["s003", "s004"])
+    np.testing.assert_allclose(part, whole[rows], atol=1e-5)
+    assert names.tolist() == truth[rows].tolist()
+    figures = closed_set_figures(recogniser, some)
+    assert figures.confusion[:3].sum() == 0
+    assert figures.confusion[3:].sum() == 6
+
+
+def test_each_capture_occurs_once_and_missing_modalities_are_masked(recogniser):
+    sets = toy_sets(5, seed=1)
+    iris_only = {IRIS: sets[IRIS]}
+    probabilities, truth = classify(recogniser, iris_only)
+    assert len(truth) == 15
+    fewer = {IRIS: sets[IRIS], FINGER: sets[FINGER].select(sets[FINGER].impression == 0)}
+    mixed, _ = classify(recogniser, fewer)
+    assert len(mixed) == 15  # 5 with both, 10 irises alone
+    alone = (np.abs(mixed - probabilities).max(axis=1) < 1e-5).sum()
+    assert alone == 10
+
+
+def test_strangers_are_left_out(recogniser):
+    assert closed_set_figures(recogniser, toy_sets(3, first=50)) is None
+    assert closed_set_figures(recogniser, {}) is None

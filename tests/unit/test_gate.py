@@ -1,0 +1,265 @@
+"""The gate with a real registry, real tables and real networks, good and bad."""
+
+import logging
+import threading
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_store import HISTORY, changed, fill, small
+
+from biometric_core import decisions, gate
+from biometric_core.config import Config
+from biometric_core.errors import ModelError, ServiceError
+from biometric_core.models import BiometricNet, ModelSpec
+from biometric_core.preprocess import preprocess_version
+from biometric_core.recogniser import Recogniser, calibrated
+from biometric_core.schemas import Modality
+from biometric_core.store import Store
+from biometric_core.tracking import registry, runs
+from biometric_core.training import load_training_data
+
+
+@pytest.fixture
+def ready(config: Config) -> Config:
+    config = small(config)
+    fill(config, subjects=32, noise=40.0)
+    return config
+
+
+def network(config: Config, *, good: bool, seed: int) -> BiometricNet:
+    """Random weights tell these patterns apart; squeezed into one dimension they hardly can."""
+    shapes = {
+        Modality.IRIS: config.preprocess.iris_shape,
+        Modality.FINGERPRINT: config.preprocess.fingerprint_shape,
+    }
+    counts = dict.fromkeys(Modality, 4)
+    spec = ModelSpec(shapes=shapes, identities=counts, subjects=4, width=8, embedding_dim=32)
+    torch.manual_seed(seed)
+    net = BiometricNet(spec).eval()
+    if not good:
+        with torch.no_grad():
+            for branch in net.branches.values():
+                branch.project.weight[1:] = 0
+    return net
+
+
+def add(config: Config, *, good: bool, seed: int = 0) -> str:
+    """Register a recogniser as challenger and return its version."""
+    net = network(config, good=good, seed=seed)
+    plain = Recogniser(
+        spec=net.spec,
+        net=net,
+        calibration={},
+        thresholds={},
+        subjects=("s000", "s001", "s004", "s005"),
+        settings=config.preprocess,
+        preprocess_version=preprocess_version(config),
+    )
+    model = calibrated(plain, load_training_data(config).validation)
+    folder = Path(config.storage.root) / f"model{good}{seed}"
+    model.save(folder)
+    with runs.run(config, name="r", tags={}) as run:
+        run.log_artifacts(folder, runs.RECOGNISER)
+    return registry.register(config, run_id=run.run_id).version
+
+
+def roles(config: Config) -> tuple[str | None, ...]:
+    found = (registry.get(config, alias) for alias in registry.ALIASES)
+    return tuple(version.version if version else None for version in found)
+
+
+def rows(config: Config) -> list[decisions.Decision]:
+    return decisions.read(Store.of(config))
+
+
+def test_the_first_model_fit_for_release_becomes_champion(ready, caplog):
+    version = add(ready, good=True)
+    caplog.set_level(logging.INFO)
+    made = gate.promote(ready, version=version, trigger="training")
+    assert made.decision == "promoted", made.reason
+    assert "no champion yet" in made.reason
+    assert roles(ready) == (version, None, None)
+    assert [r.decision_id for r in rows(ready)] == [made.decision_id]
+    tags = registry.require(ready, version).tags
+    assert tags["gate.decision"] == "promoted"
+    assert "gate.pending" not in tags
+    assert "no champion yet" in caplog.text
+    assert made.numbers["challenger"]["fused"]["eer"] < 0.3
+
+
+def test_a_model_unfit_for_release_never_becomes_champion(ready):
+    strict = changed(ready, "release", max_eer_fused=0.0)
+    made = gate.promote(strict, version=add(ready, good=False))
+    assert made.decision == "rejected"
+    assert "not fit for release" in made.reason
+    assert roles(ready) == (None, None, None)
+
+
+def test_better_replaces_worse_and_worse_does_not_replace_better(ready):
+    bad, good = add(ready, good=False), add(ready, good=True)
+    gate.promote(ready, version=bad)
+    up = gate.promote(ready, version=good)
+    assert up.decision == "promoted", up.reason
+    assert up.numbers["improvement"]["all"]["low"] > 0
+    assert roles(ready) == (good, None, bad)
+    again = add(ready, good=False, seed=1)
+    down = gate.promote(ready, version="challenger")
+    assert down.decision == "rejected"
+    assert "not proven" in down.reason
+    assert down.challenger_version == again
+    assert roles(ready) == (good, None, bad), "a rejected challenger no longer waits"
+    assert [r.decision for r in rows(ready)] == ["promoted", "promoted", "rejected"]
+
+
+def test_the_same_question_is_answered_from_the_record(ready):
+    good = add(ready, good=True)
+    gate.promote(ready, version=good, trigger="training")
+    retried = gate.promote(ready, version=good, trigger="training")
+    assert (retried.decision, retried.reused) == ("promoted", True)
+    asked = gate.promote(ready, version=good, trigger="manual")
+    assert (asked.decision, asked.reason) == ("rejected", "already champion")
+    assert registry.require(ready, good).tags["gate.decision"] == "promoted"
+    worse = add(ready, good=False)
+    first, second = (gate.promote(ready, version=worse) for _ in range(2))
+    assert (first.reused, second.reused) == (False, True)
+    assert first.decision_id == second.decision_id
+    assert len(rows(ready)) == 3
+
+
+def test_new_captures_ask_the_question_anew(ready):
+    gate.promote(ready, version=add(ready, good=True))
+    worse = add(ready, good=False)
+    first = gate.promote(ready, version=worse)
+    fill(ready, subjects=36, noise=40.0)
+    second = gate.promote(ready, version=worse)
+    assert not second.reused
+    assert second.decision_id != first.decision_id
+
+
+def test_after_drift_old_and_new_captures_are_judged_apart(ready):
+    gate.promote(ready, version=add(ready, good=False))
+    good = add(ready, good=True)
+    day = HISTORY + timedelta(days=2)
+    fill(ready, subjects=32, impressions=range(5, 8), day=day, sensor="new", noise=40.0)
+    made = gate.promote(ready, version=good, trigger="drift", drift_day=day.date())
+    assert made.decision == "promoted", made.reason
+    assert made.reason.startswith("after drift")
+    assert set(made.numbers["improvement"]) == {"all", "new", "old"}
+    assert rows(ready)[-1].drift_day == "2026-01-03"
+    assert made.trigger == "drift"
+
+
+def test_captures_after_as_of_are_not_looked_at(ready):
+    good = add(ready, good=True)
+    day = HISTORY + timedelta(days=2)
+    fill(ready, subjects=32, impressions=range(5, 8), day=day, noise=40.0)
+    made = gate.promote(ready, version=good, as_of=day)
+    assert made.numbers["captures"] == {"iris": 32, "fingerprint": 32}
+
+
+def test_too_few_subjects_never_promote(ready):
+    made = gate.promote(changed(ready, "gate", min_subjects=9), version=add(ready, good=True))
+    assert made.decision == "rejected"
+    assert "gate.min_subjects is 9" in made.reason
+
+
+def test_rollback_swaps_and_a_version_rolled_back_is_judged_anew(ready):
+    bad, good = add(ready, good=False), add(ready, good=True)
+    gate.promote(ready, version=bad)
+    with pytest.raises(ModelError, match="nothing to go back to"):
+        gate.rollback(ready, reason="none there")
+    gate.promote(ready, version=good)
+    back = gate.rollback(ready, reason="complaints from the gate at the airport")
+    assert (back.decision, back.champion_version, back.challenger_version) == (
+        "rolled_back",
+        good,
+        bad,
+    )
+    assert roles(ready) == (bad, None, good)
+    assert rows(ready)[-1].reason == "complaints from the gate at the airport"
+    again = gate.promote(ready, version=good)
+    assert (again.decision, again.reused) == ("promoted", False)
+    assert roles(ready) == (good, None, bad)
+
+
+def test_of_two_promoters_at_once_one_wins_and_both_decisions_are_recorded(ready, monkeypatch):
+    pair = [add(ready, good=True, seed=seed) for seed in (0, 1)]
+    barrier, real = threading.Barrier(2), gate._judge
+
+    def together(*arguments):
+        verdict = real(*arguments)
+        barrier.wait(60)
+        return verdict
+
+    monkeypatch.setattr(gate, "_judge", together)
+    threads = [
+        threading.Thread(target=gate.promote, args=(ready,), kwargs={"version": version})
+        for version in pair
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = {row.decision: row for row in rows(ready)}
+    assert len(rows(ready)) == 2
+    champion = registry.champion_version(ready)
+    assert found["promoted"].challenger_version == champion
+    assert "champion changed meanwhile" in found["rejected"].reason
+    assert found["rejected"].challenger_version != champion
+
+
+@pytest.mark.parametrize("cut_off", ["before", "after"])
+def test_a_switch_that_was_cut_off_is_finished_by_the_next_call(ready, monkeypatch, cut_off):
+    good = add(ready, good=True)
+
+    def killed(*arguments):
+        raise ServiceError("killed")
+
+    target = (registry, "set_champion") if cut_off == "before" else (decisions, "write")
+    with monkeypatch.context() as patched:
+        patched.setattr(*target, killed)
+        with pytest.raises(ServiceError):
+            gate.promote(ready, version=good, trigger="training")
+    assert rows(ready) == []
+    assert registry.champion_version(ready) == (None if cut_off == "before" else good)
+    made = gate.promote(ready, version=good, trigger="training")
+    assert made.decision == "promoted"
+    assert [row.decision for row in rows(ready)] == ["promoted"]
+    assert roles(ready) == (good, None, None)
+    assert "gate.pending" not in registry.require(ready, good).tags
+
+
+def test_mlflow_away_leaves_the_champion_alone(ready, monkeypatch):
+    good = add(ready, good=True)
+    gate.promote(ready, version=good)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    away = changed(ready, "mlflow", tracking_uri="http://127.0.0.1:9")
+    with pytest.raises(ServiceError):
+        gate.promote(away, version="challenger")
+    assert registry.champion_version(ready) == good
+
+
+def test_unknown_versions_are_named(ready):
+    with pytest.raises(ModelError, match="'41'"):
+        gate.promote(ready, version="41")
+
+
+def test_a_decision_survives_the_table(tmp_path):
+    store = Store(tmp_path)
+    made = decisions.Decision(
+        decision="rejected",
+        reason="why",
+        champion_version=None,
+        challenger_version="3",
+        numbers={"improvement": {"all": {"low": None}}},
+        decision_id="abc",
+        trigger="drift",
+        drift_day=date(2026, 1, 3).isoformat(),
+        decided_at="2026-01-03T10:00:00.000001+00:00",
+    )
+    decisions.write(store, made)
+    decisions.write(store, made)
+    assert decisions.read(store) == [made]
+    assert decisions.Decision.from_json(made.to_json()) == made

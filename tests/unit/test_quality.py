@@ -1,0 +1,157 @@
+import contextlib
+import io
+import struct
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from biometric_core import quality
+from biometric_core.config import Ingest
+from biometric_core.errors import CaptureRefused
+
+LIMITS = Ingest()
+COLOUR = np.random.default_rng(0).integers(0, 256, (60, 70, 3), dtype=np.uint8)
+FORMATS = (".bmp", ".png", ".jpg", ".tif")
+
+
+def encode(extension, pixels=COLOUR, options=()):
+    return cv2.imencode(extension, pixels, options)[1].tobytes()
+
+
+def pillow(image, kind, **options):
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def reason_of(data, limits=LIMITS):
+    with pytest.raises(CaptureRefused) as refused:
+        quality.decode(data, limits)
+    return refused.value.reason
+
+
+@pytest.mark.parametrize("extension", FORMATS)
+def test_each_format_decodes_to_the_gray_that_was_written(extension):
+    gray = cv2.GaussianBlur(COLOUR[..., 0], (0, 0), 3)
+    found = quality.decode(encode(extension, gray), LIMITS)
+    assert found.dtype == np.uint8
+    np.testing.assert_allclose(found, gray, atol=0 if extension != ".jpg" else 6)
+
+
+def test_colour_becomes_luminance():
+    found = quality.decode(encode(".bmp"), LIMITS)
+    np.testing.assert_array_equal(found, cv2.cvtColor(COLOUR, cv2.COLOR_BGR2GRAY))
+
+
+@pytest.mark.parametrize("kind", ["BMP", "PNG", "TIFF"])
+def test_one_bit_images_are_black_and_white(kind):
+    bits = np.random.default_rng(1).integers(0, 2, (40, 48)).astype(bool)
+    found = quality.decode(pillow(Image.fromarray(bits), kind), LIMITS)
+    np.testing.assert_array_equal(found, bits * np.uint8(255))
+
+
+@pytest.mark.parametrize("extension", [".png", ".tif"])
+def test_sixteen_bits_are_scaled_to_eight(extension):
+    deep = np.linspace(0, 65535, 60 * 70).reshape(60, 70).astype(np.uint16)
+    found = quality.decode(encode(extension, deep), LIMITS)
+    np.testing.assert_allclose(found, deep / 257, atol=0.51)
+
+
+def test_transparent_pixels_are_paper_and_an_unused_alpha_is_ignored():
+    pixels = np.zeros((40, 40, 4), np.uint8)
+    pixels[:20, :, 3] = 255
+    found = quality.decode(encode(".png", pixels), LIMITS)
+    assert (found[:20] == 0).all()
+    assert (found[20:] == 255).all()
+    pixels[..., 3] = 0
+    assert (quality.decode(encode(".png", pixels), LIMITS) == 0).all()
+
+
+def test_no_bytes_is_an_empty_file():
+    assert reason_of(b"") == "empty_file"
+
+
+@pytest.mark.parametrize(
+    "data", [b"hello", b"\0" * 500, b"BM", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"]
+)
+def test_what_is_no_image_is_refused(data):
+    assert reason_of(data) == "not_an_image"
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PPM"])
+def test_other_formats_are_named_and_refused(kind):
+    assert reason_of(pillow(Image.fromarray(COLOUR), kind)) == "unsupported_format"
+
+
+@pytest.mark.parametrize("extension", [".bmp", ".png", ".jpg"])
+@pytest.mark.parametrize("kept", [0.5, 0.9, 0.995])
+def test_a_file_cut_short_is_refused_never_padded(extension, kept):
+    data = encode(extension)
+    assert reason_of(data[: int(len(data) * kept)]) == "truncated"
+
+
+@pytest.mark.parametrize("extension", [".bmp", ".png", ".jpg", ".tif"])
+def test_one_missing_byte_is_enough(extension):
+    assert reason_of(encode(extension)[:-1]) in {"truncated", "not_an_image"}
+
+
+def test_a_cut_tiff_is_refused():
+    data = encode(".tif")
+    assert reason_of(data[: len(data) // 2]) in {"truncated", "not_an_image"}
+
+
+def test_dimensions_are_refused_from_the_header_before_any_pixel():
+    data = bytearray(encode(".bmp"))
+    struct.pack_into("<ii", data, 18, 50_000, 50_000)
+    assert reason_of(bytes(data)) == "too_large"
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        (Ingest(max_pixels=1000), "too_large"),
+        (Ingest(max_file_bytes=1000), "too_large"),
+        (Ingest(min_side=64), "too_small"),
+    ],
+)
+def test_limits_are_kept(limits, reason):
+    assert reason_of(encode(".png"), limits) == reason
+
+
+def test_one_pixel_is_too_small():
+    assert reason_of(encode(".png", COLOUR[:1, :1])) == "too_small"
+
+
+def test_floating_point_pixels_are_refused():
+    data = encode(".tif", COLOUR[..., 0].astype(np.float32))
+    assert reason_of(data) == "unsupported_format"
+
+
+@given(st.sampled_from(FORMATS), st.data())
+@settings(max_examples=120, deadline=None)
+def test_damaged_bytes_are_refused_or_decoded_but_never_crash(extension, draw):
+    data = bytearray(encode(extension, COLOUR[:40, :40]))
+    for _ in range(draw.draw(st.integers(1, 8))):
+        data[draw.draw(st.integers(0, len(data) - 1))] = draw.draw(st.integers(0, 255))
+    with contextlib.suppress(CaptureRefused):
+        found = quality.decode(bytes(data), LIMITS)
+        assert found.dtype == np.uint8
+        assert found.ndim == 2
+
+
+def test_measures_of_a_flat_image_are_finite():
+    found = quality.measure(np.full((40, 40), 77, np.uint8))
+    assert found == {"sharpness": 0.0, "contrast": 0.0, "brightness": 77.0}
+
+
+def test_blur_lowers_sharpness_and_contrast_scales():
+    gray = cv2.GaussianBlur(COLOUR[..., 0], (0, 0), 1)
+    sharp = quality.measure(gray)
+    assert quality.measure(cv2.GaussianBlur(gray, (0, 0), 2))["sharpness"] < sharp["sharpness"]
+    half = quality.measure(gray // 2)
+    assert half["contrast"] == pytest.approx(sharp["contrast"] / 2, rel=0.05)
+    assert half["sharpness"] == pytest.approx(sharp["sharpness"], rel=0.1)
