@@ -97,16 +97,17 @@ class Rows:
 
 
 def epoch_rows(data: Mapping[Modality, Labelled], least: int, rng: np.random.Generator) -> Rows:
-    """The rows of one epoch, shuffled: each capture once, the modalities paired at random.
+    """The rows of one epoch, shuffled: each capture at least once, modalities paired at random.
 
     Args:
         data: training captures.
-        least: a smaller set is repeated, paired anew each time, until it has this many rows.
+        least: a smaller set is repeated, paired anew each time, up to this many rows.
         rng: decides pairs and order.
     """
     rounds = [_one_round(data, rng)]
-    while sum(map(len, rounds)) < least:
-        rounds.append(_one_round(data, rng))
+    while (missing := least - sum(map(len, rounds))) > 0:
+        again = _one_round(data, rng)
+        rounds.append(again.part(rng.permutation(len(again))[:missing]))
     rows = Rows(
         np.concatenate([r.subject for r in rounds]), np.concatenate([r.captures for r in rounds])
     )

@@ -103,7 +103,7 @@ class Training(Section):
 
     epochs: Positive = 30
     batch_size: Positive = 64
-    min_steps: Positive = 12  # an epoch repeats a small set until it has about this many steps
+    min_steps: Positive = 8  # an epoch repeats a small set until it has about this many steps
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     warmup_epochs: Annotated[int, Field(ge=0)] = 2

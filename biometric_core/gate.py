@@ -63,6 +63,8 @@ def promote(
     _finish_pending(config)
     store = Store.of(config)
     challenger = registry.require(config, version)
+    if _PENDING in challenger.tags:  # cut off before the alias moved: it is judged again
+        registry.untag(config, challenger.version, _PENDING)
     champion = registry.get(config, registry.CHAMPION)
     sets = _test_sets(config, store, as_of)
     question = Decision(

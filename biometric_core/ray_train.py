@@ -1,8 +1,8 @@
 """The same fit spread over several Ray workers (`training.workers`), gradients averaged.
 
 It starts slowly (tens of seconds) and two one-thread workers are no faster than one process with
-two threads, so it is for several machines or GPUs. A worker that dies is replaced, and training goes
-on after the last finished epoch. With several machines they must share the checkpoint folder.
+two threads, so it is for several machines or GPUs. A worker that dies is replaced, and training
+goes on after the last finished epoch. Several machines must share the checkpoint folder.
 """
 
 import logging
@@ -25,7 +25,8 @@ from biometric_core.config import Config
 from biometric_core.errors import ServiceError
 from biometric_core.executors.ray_pool import ray_cluster
 from biometric_core.models import BiometricNet
-from biometric_core.train import Fitted, OnEpoch, Sets, Trainer, found_state
+from biometric_core.train import Fitted, OnEpoch, found_state
+from biometric_core.trainer import Sets, Trainer
 
 MAX_FAILURES = 2
 RUN_FOLDER = "ray-train"
@@ -65,7 +66,7 @@ def fit_distributed(
     for metrics in state.history[known:] if on_epoch else ():
         cast(OnEpoch, on_epoch)(int(metrics["epoch"]), metrics)
     local.restore(state)
-    return local.fitted()
+    return Fitted.of(local)
 
 
 @contextmanager
@@ -142,10 +143,7 @@ def train_worker(loop: dict[str, Any]) -> None:
 
 def _wrap(net: BiometricNet) -> nn.Module:
     # A share of a batch may hold no capture of a modality: its branch then has no gradient.
-    return cast(
-        nn.Module,
-        prepare_model(net, parallel_strategy_kwargs={"find_unused_parameters": True}),
-    )
+    return prepare_model(net, parallel_strategy_kwargs={"find_unused_parameters": True})
 
 
 def _agree(figures: dict[str, float]) -> dict[str, float]:

@@ -129,7 +129,7 @@ def _chosen(sets: dict[Modality, CaptureSet]) -> dict[Modality, CaptureSet]:
 
 def training_digest(data: TrainingData, config: Config) -> str:
     """SHA-256 (first 16 hex digits) of all that decides the model: captures, settings, code."""
-    from biometric_core.train import NOT_FITTED
+    from biometric_core.trainer import NOT_FITTED
 
     settings = config.training.model_dump(mode="json", exclude=set(NOT_FITTED))
     facts = [preprocess_version(config), settings, provenance.code_digest()]

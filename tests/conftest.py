@@ -27,3 +27,13 @@ def config(tmp_path: Path) -> Config:
 def png(pixels: np.ndarray) -> bytes:
     """An image file's bytes."""
     return cv2.imencode(".png", pixels)[1].tobytes()
+
+
+@pytest.fixture(scope="session")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three generated people, in the flat layout."""
+    from biometric_core.sources.generator import generate
+
+    folder = tmp_path_factory.mktemp("people")
+    generate(load_config("test"), out=str(folder), subjects=3, impressions=2, workers=1)
+    return folder

@@ -135,7 +135,8 @@ class Story:
                 for task in self.stack.api.tasks(run)
                 if task.state in ("queued", "running", "up_for_retry")
             ]
-            self.display.start(key, ", ".join(running) or "between tasks")
+            if running:
+                self.display.start(key, ", ".join(running))
             time.sleep(_POLL)
             run = self.stack.api.run(run.dag_id, run.run_id)
         if run.state != "success":

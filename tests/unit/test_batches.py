@@ -56,6 +56,8 @@ def test_pairs_change_from_epoch_to_epoch(sets):
 def test_workers_share_every_row_in_equally_many_steps(sets, least, size, world):
     rows = epoch_rows(labelled(sets, Classes.of(sets)), least, np.random.default_rng(0))
     assert len(rows) >= least
+    for place, modality in enumerate(Modality):
+        assert set(rows.captures[:, place]) - {-1} == set(range(len(sets[modality])))
     shares = [steps(rows, size, rank, world) for rank in range(world)]
     assert len({len(share) for share in shares}) == 1
     together = np.concatenate([part.captures for share in shares for part in share])

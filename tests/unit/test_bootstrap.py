@@ -30,7 +30,10 @@ def expanded(comparisons, draws, names):
     counts = dict(zip(names, draws, strict=True))
     scores, mated = [], []
     rows = zip(
-        comparisons.scores, comparisons.mated, comparisons.subject_a, comparisons.subject_b,
+        comparisons.scores,
+        comparisons.mated,
+        comparisons.subject_a,
+        comparisons.subject_b,
         strict=True,
     )
     for score, is_mated, a, b in rows:
@@ -78,7 +81,9 @@ def test_values_are_the_plain_figures_and_lie_in_their_intervals():
 
 def test_an_interval_over_subjects_covers_the_truth():
     # The truth is the EER of a large population; 60 samples of 12 people each.
-    truth = bootstrap.error_rates(people(999, 250, captures=2)[0], replicates=10, seed=0)["eer"].value
+    truth = bootstrap.error_rates(people(999, 250, captures=2)[0], replicates=10, seed=0)[
+        "eer"
+    ].value
     covered = 0
     for seed in range(60):
         figure = bootstrap.error_rates(people(seed, 12, captures=3)[0], replicates=150, seed=seed)
@@ -103,8 +108,12 @@ def test_one_subject_or_one_kind_gives_no_interval():
     assert figure.interval(0.95).bounds() is None
     assert bootstrap.rank1_rate(identification, replicates=20, seed=0).interval(0.9).low is None
     mated = Comparisons(
-        np.array([1.0]), np.array([True]), np.array([0]), np.array([1]),
-        np.array(["x", "y"]), np.array(["a", "a"]),
+        np.array([1.0]),
+        np.array([True]),
+        np.array([0]),
+        np.array([1]),
+        np.array(["x", "y"]),
+        np.array(["a", "a"]),
     )
     figures = bootstrap.error_rates(mated, replicates=20, seed=0)
     assert all(f.interval(0.95) == bootstrap.Interval(None, None, None) for f in figures.values())

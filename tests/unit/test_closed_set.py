@@ -28,7 +28,9 @@ def test_labels_follow_the_names_not_the_order_of_what_is_evaluated(recogniser):
     sets = toy_sets(5, seed=1)
     whole, truth = classify(recogniser, sets)
     # only the last two subjects: their columns must be the same ones
-    some = {m: found.select(np.isin(found.subject_id, ["s003", "s004"])) for m, found in sets.items()}
+    some = {
+        m: found.select(np.isin(found.subject_id, ["s003", "s004"])) for m, found in sets.items()
+    }
     part, names = classify(recogniser, some)
     rows = np.isin(truth, ["s003", "s004"])
     np.testing.assert_allclose(part, whole[rows], atol=1e-5)

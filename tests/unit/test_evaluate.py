@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from drawn_source import drawn_config, drawn_source
+from tiny_store import small
 from toys import toy_config, toy_set, toy_sets
 
 from biometric_core.config import load_config
@@ -32,9 +33,7 @@ FIGURES = {"eer", "fnmr_at_fmr_0.01", "fnmr_at_fmr_0.001", "rank1"}
 
 @pytest.fixture(scope="module")
 def config():
-    return toy_config(epochs=8).model_copy(
-        update={"evaluation": load_config("test").evaluation}
-    )
+    return toy_config(epochs=8).model_copy(update={"evaluation": load_config("test").evaluation})
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +43,13 @@ def recogniser(config):
 
 
 @pytest.fixture(scope="module")
-def test_sets():
+def unseen():
     return {IRIS: toy_set(IRIS, 12, first=40, positions=2), FINGER: toy_set(FINGER, 12, first=40)}
 
 
 @pytest.fixture(scope="module")
-def found(recogniser, test_sets, config):
-    return evaluate_sets(recogniser, test_sets, config)
+def found(recogniser, unseen, config):
+    return evaluate_sets(recogniser, unseen, config)
 
 
 def test_every_name_has_every_figure(found):
@@ -125,15 +124,15 @@ def test_an_fmr_that_cannot_be_carried_is_none_with_the_reason(recogniser, confi
     assert "iris.fnmr_at_fmr_0.001" in found["reasons"]
 
 
-def test_two_models_are_scored_on_the_same_pairs(recogniser, test_sets, config):
+def test_two_models_are_scored_on_the_same_pairs(recogniser, unseen, config):
     only = {IRIS: toy_set(IRIS, 6)}
     other = Recogniser.from_fitted(fit(only, {}, config), {}, config)
     common = (IRIS,)
-    one, two = (scored(model, test_sets, common).comparisons for model in (recogniser, other))
+    one, two = (scored(model, unseen, common).comparisons for model in (recogniser, other))
     assert set(one) == set(two) == {"iris", "fused", "fused_feature"}
     for name in one:
         assert one[name].same_pairs(two[name])
-    assert scored(other, test_sets).reasons["fingerprint"] == "the model was not trained on it"
+    assert scored(other, unseen).reasons["fingerprint"] == "the model was not trained on it"
 
 
 def test_flattened_metrics_are_finite_numbers(found):
@@ -154,7 +153,7 @@ def world(tmp_path_factory):
             "artifact_root": str(folder / "artifacts"),
         },
     }
-    config = drawn_config(load_config("test", settings))
+    config = drawn_config(small(load_config("test", settings)))
     source = drawn_source(folder / "source", subjects=10)
     ingest(config, source=str(source), captured_at=datetime(2026, 1, 1, tzinfo=UTC))
     preprocess(config)

@@ -47,9 +47,7 @@ EMBEDDINGS = {IRIS: unit(5), FINGER: unit(4, seed=1)}
 
 def test_the_two_eyes_of_a_subject_are_two_identities():
     found = compare_all(modality_gallery(SETS[IRIS], EMBEDDINGS[IRIS]))
-    mated = {
-        (i, j) for i, j, m in zip(found.first, found.second, found.mated, strict=True) if m
-    }
+    mated = {(i, j) for i, j, m in zip(found.first, found.second, found.mated, strict=True) if m}
     assert mated == {(0, 1)}
     assert len(found) == 10  # non-mated over all positions, within and between subjects
 
@@ -88,8 +86,10 @@ def test_fused_score_is_the_sum_over_what_both_visits_have():
     right_only = 2 * iris[2] @ iris[4] + 0.25
     assert scores[("a#1", "b#2")] == pytest.approx(right_only, abs=1e-5)
     assert ("b#1", "b#2") not in scores  # left eye and finger against right eye: nothing in common
-    mated = {(str(found.items[i]), str(found.items[j])) for i, j in
-             zip(found.first[found.mated], found.second[found.mated], strict=True)}
+    mated = {
+        (str(found.items[i]), str(found.items[j]))
+        for i, j in zip(found.first[found.mated], found.second[found.mated], strict=True)
+    }
     assert mated == {("a#1", "a#2")}
 
 
@@ -99,7 +99,8 @@ def test_feature_fusion_sees_only_what_is_present():
     def fuse(embeddings, present):
         seen.append(present)
         total = sum(
-            np.where(present[:, [place]], embeddings[m], 0) for place, m in enumerate((IRIS, FINGER))
+            np.where(present[:, [place]], embeddings[m], 0)
+            for place, m in enumerate((IRIS, FINGER))
         )
         return (total / np.linalg.norm(total, axis=1, keepdims=True)).astype(np.float32)
 

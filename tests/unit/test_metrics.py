@@ -10,7 +10,9 @@ from biometric_core import metrics
 
 # Few distinct values: most examples hold ties, many are negative.
 tied_scores = hnp.arrays(
-    np.float64, st.integers(2, 60), elements=st.sampled_from([-3.0, -1.5, -0.5, 0.0, 0.25, 2.0, 7.0])
+    np.float64,
+    st.integers(2, 60),
+    elements=st.sampled_from([-3.0, -1.5, -0.5, 0.0, 0.25, 2.0, 7.0]),
 )
 continuous = hnp.arrays(np.float64, st.integers(2, 60), elements=st.floats(-1e3, 1e3))
 
@@ -54,7 +56,9 @@ def test_eer_is_where_the_interpolated_roc_meets_the_diagonal(pairs):
     fpr, tpr, _ = reference.roc_curve(mated, scores, drop_intermediate=False)
     # along the curve by arc position, so that vertical pieces are no problem
     steps = np.arange(len(fpr))
-    position = brentq(lambda x: np.interp(x, steps, fpr) - 1 + np.interp(x, steps, tpr), 0, steps[-1])
+    position = brentq(
+        lambda x: np.interp(x, steps, fpr) - 1 + np.interp(x, steps, tpr), 0, steps[-1]
+    )
     assert metrics.eer(scores, mated) == pytest.approx(np.interp(position, steps, fpr), abs=1e-9)
 
 
@@ -145,7 +149,8 @@ def test_ranks_agree_with_sorting(probes, gallery, seed):
     scores = rng.permutation(probes * gallery).reshape(probes, gallery).astype(float)
     own = rng.integers(0, gallery, probes)
     mated = np.arange(gallery)[None, :] == own[:, None]
-    expected = [list(np.argsort(-row)).index(column) + 1 for row, column in zip(scores, own)]
+    order = np.argsort(-scores, axis=1)
+    expected = [list(row).index(column) + 1 for row, column in zip(order, own, strict=True)]
     ranks = metrics.ranks(scores, mated)
     assert ranks.tolist() == expected
     assert metrics.rank1(ranks) == np.mean(np.array(expected) == 1)

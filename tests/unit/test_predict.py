@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from drawn_source import drawn_config, drawn_source
+from tiny_store import small
 
 from biometric_core.config import load_config
 from biometric_core.errors import ConfigError, ModelError, SourceError
@@ -31,7 +32,7 @@ def world(tmp_path_factory):
             "artifact_root": str(folder / "artifacts"),
         },
     }
-    config = drawn_config(load_config("test", settings))
+    config = drawn_config(small(load_config("test", settings)))
     source = drawn_source(folder / "source", subjects=4, impressions=2)
     sets = capture_sets_from_source(config, str(source))
     sets = {Modality.IRIS: sets[Modality.IRIS]}
@@ -61,9 +62,7 @@ def test_one_row_for_each_image(world, tmp_path):
     config, source, _, recogniser = world
     result = predict(config, source=str(source), out=str(tmp_path / "out.parquet"))
     rows = rows_of(tmp_path / "out.parquet")
-    assert set(rows) == {
-        str(path.relative_to(source)) for path in source.rglob("*.png")
-    }
+    assert set(rows) == {str(path.relative_to(source)) for path in source.rglob("*.png")}
     assert result.rows == len(rows) == 4 * 2 + 4
     assert result.model_version == "1"
     irises = [row for row in rows.values() if row["modality"] == "iris"]
@@ -90,8 +89,11 @@ def test_no_input_is_lost_and_each_failure_has_its_reason(world, tmp_path):
     assert failures["iris/003_R_01.png"] == "truncated"
     assert failures["iris/004_R_01.png"]  # blank: no iris to be found
     assert failures["holiday.png"] == UNKNOWN_MODALITY
-    assert all(row["quality"] == 0 and row["subject_id"] is None
-               for row in rows.values() if row["failure"] and row["modality"] == "iris")
+    assert all(
+        row["quality"] == 0 and row["subject_id"] is None
+        for row in rows.values()
+        if row["failure"] and row["modality"] == "iris"
+    )
     # good rows are what they are without the bad ones
     predict(config, source=str(source), out=str(tmp_path / "good.parquet"))
     for path, row in rows_of(tmp_path / "good.parquet").items():
@@ -131,7 +133,9 @@ def test_embeddings_are_those_of_the_recogniser_in_both_formats(world, tmp_path)
     name = "iris/001_L_01.png"
     np.testing.assert_allclose(parquet[name]["embedding"], expected, atol=1e-5)
     np.testing.assert_allclose(json.loads(table[name]["embedding"]), expected, atol=1e-5)
-    assert float(table[name]["probability"]) == pytest.approx(parquet[name]["probability"], abs=1e-6)
+    assert float(table[name]["probability"]) == pytest.approx(
+        parquet[name]["probability"], abs=1e-6
+    )
     assert table["fingerprint/001_L_thumb_01.png"]["embedding"] == ""
 
 

@@ -71,7 +71,9 @@ def test_scores_are_calibrated_cosines(recogniser, sets):
     assert scores.shape == (4, len(vectors))
     for i, j in ((0, 1), (3, 7)):
         cosine = float(vectors[i].astype(np.float64) @ vectors[j])
-        assert scores[i, j] == pytest.approx(calibration.weight * cosine + calibration.bias, rel=1e-3)
+        assert scores[i, j] == pytest.approx(
+            calibration.weight * cosine + calibration.bias, rel=1e-3
+        )
 
 
 def test_calibration_separates_validation_at_zero(recogniser, sets):
@@ -154,7 +156,14 @@ def test_saved_and_loaded_it_gives_the_same_bit_for_bit(recogniser, sets, tmp_pa
         np.testing.assert_array_equal(
             recogniser.compare(modality, one, one), found.compare(modality, two, two)
         )
-    for name in ("calibration", "thresholds", "subjects", "settings", "limits", "preprocess_version"):
+    for name in (
+        "calibration",
+        "thresholds",
+        "subjects",
+        "settings",
+        "limits",
+        "preprocess_version",
+    ):
         assert getattr(found, name) == getattr(recogniser, name)
     assert found.spec == recogniser.spec
     assert {path.name for path in tmp_path.iterdir()} == {TENSORS, DESCRIPTION}

@@ -5,9 +5,7 @@ import pytest
 from biometric_core.config import Release
 from biometric_core.release import check_release
 
-LIMITS = Release(
-    max_eer_iris=0.1, max_eer_fingerprint=0.2, max_eer_fused=0.05, max_latency_ms=100
-)
+LIMITS = Release(max_eer_iris=0.1, max_eer_fingerprint=0.2, max_eer_fused=0.05, max_latency_ms=100)
 
 
 def figures(iris=0.05, fingerprint=0.1, fused=0.02, latency=20.0):

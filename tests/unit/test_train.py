@@ -15,7 +15,8 @@ from biometric_core import checkpoint
 from biometric_core.checkpoint import FILE_NAME
 from biometric_core.errors import DataError, ModelError
 from biometric_core.schemas import Modality
-from biometric_core.train import fit, fit_digest
+from biometric_core.train import fit
+from biometric_core.trainer import fit_digest
 from biometric_core.validation import open_set
 
 TRAIN, VALIDATION = toy_sets(6), toy_sets(4, first=50)

@@ -8,11 +8,11 @@ import numpy.typing as npt
 
 from biometric_core.schemas import Float32Array
 
-Seed = tuple[int, ...]
+Seed = int | tuple[int, ...]
 
 
 def rng_of(seed: Seed) -> np.random.Generator:
-    """A generator that depends on nothing but `seed` (non-negative integers)."""
+    """A generator that depends on nothing but `seed`: integers, not negative."""
     return np.random.default_rng(np.random.SeedSequence(seed))
 
 
