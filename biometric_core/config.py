@@ -101,13 +101,13 @@ class Splits(Section):
 class Training(Section):
     """The recogniser and how it is fitted."""
 
-    epochs: Positive = 30
+    epochs: Positive = 16
     batch_size: Positive = 64
     min_steps: Positive = 8  # an epoch repeats a small set until it has about this many steps
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     warmup_epochs: Annotated[int, Field(ge=0)] = 2
-    patience: Positive = 10
+    patience: Positive = 6
     embedding_dim: Annotated[int, Field(ge=8, le=2048)] = 128
     width: Annotated[int, Field(ge=4, le=256)] = 32
     fusion: Literal["concat", "attention", "weighted_sum"] = "concat"

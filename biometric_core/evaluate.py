@@ -17,7 +17,7 @@ from biometric_core.closed_set import as_metrics, closed_set_figures
 from biometric_core.config import Config
 from biometric_core.dataset import CaptureSet, load_captures
 from biometric_core.errors import CaptureRefused, DataError, FailureToAcquire
-from biometric_core.gallery import Gallery, feature_gallery, fused_gallery, modality_gallery
+from biometric_core.gallery import Gallery, feature_gallery
 from biometric_core.match import Comparisons, Identification, compare_all, identify
 from biometric_core.recogniser import FUSED, Recogniser, require_preprocessing
 from biometric_core.release import check_release
@@ -107,12 +107,7 @@ def _galleries(recogniser: Recogniser, sets: Mapping[Modality, CaptureSet]) -> d
     embeddings: dict[Modality, Float32Array] = {
         modality: recogniser.embed_set(captures) for modality, captures in sets.items()
     }
-    calibration = {m: (c.weight, c.bias) for m, c in recogniser.calibration.items()}
-    galleries = {
-        modality.value: modality_gallery(captures, embeddings[modality], *calibration[modality])
-        for modality, captures in sets.items()
-    }
-    galleries[FUSED] = fused_gallery(sets, embeddings, calibration)
+    galleries = recogniser.galleries(sets, embeddings)
     galleries[FUSED_FEATURE] = feature_gallery(sets, embeddings, recogniser.fuse)
     return galleries
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from biometric_core.dataset import CaptureSet
+from biometric_core.iris.phase_code import PhaseCodes, distances
 from biometric_core.schemas import Float32Array, Modality
 
 StrArray = npt.NDArray[Any]
@@ -38,6 +39,46 @@ class Channel:
     weight: float = 1.0
     bias: float = 0.0
 
+    def scores(self, start: int, stop: int) -> Float32Array:
+        """Items [start, stop) against all, float32 (B, N)."""
+        cosine = self.embeddings[start:stop] @ self.embeddings.T
+        return np.asarray(self.weight * cosine + self.bias, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class CodeChannel:
+    """Phase codes of irises, a second encoder beside the embeddings.
+
+    Attributes:
+        codes: of N items; rows of absent items are not looked at.
+        present: bool, (N,).
+        weight: score = weight * (0.5 - masked Hamming distance) + bias.
+        bias: see weight.
+    """
+
+    codes: PhaseCodes
+    present: BoolArray
+    weight: float = 1.0
+    bias: float = 0.0
+
+    def scores(self, start: int, stop: int) -> Float32Array:
+        """Items [start, stop) against all, float32 (B, N)."""
+        distance = distances(PhaseCodes(self.codes.signs[start:stop]), self.codes)
+        return np.asarray(self.weight * (0.5 - distance) + self.bias, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Coded:
+    """Phase codes of the captures of a modality, and what turns similarity into an LLR."""
+
+    codes: PhaseCodes
+    weight: float = 1.0
+    bias: float = 0.0
+
+    def channel(self, rows: IndexArray) -> CodeChannel:
+        """The codes of these rows as a channel; -1 stands for an absent item."""
+        return CodeChannel(PhaseCodes(self.codes.signs[rows]), rows >= 0, self.weight, self.bias)
+
 
 @dataclass(frozen=True)
 class Gallery:
@@ -47,14 +88,14 @@ class Gallery:
         items: str, (N,), the id of each item.
         subjects: str, (N,).
         labels: str, (N,), what makes a pair mated: the identity, or the subject where fused.
-        channels: the embeddings; scores of channels are summed.
+        channels: embeddings and codes; scores of channels are summed.
         average: divide the sum by the number of channels present in both items.
     """
 
     items: StrArray
     subjects: StrArray
     labels: StrArray
-    channels: tuple[Channel, ...]
+    channels: tuple[Channel | CodeChannel, ...]
     average: bool = False
 
     def __len__(self) -> int:
@@ -66,8 +107,7 @@ class Gallery:
         common = np.zeros(total.shape, dtype=np.int32)
         for channel in self.channels:
             both = channel.present[start:stop, None] & channel.present[None, :]
-            cosine = channel.embeddings[start:stop] @ channel.embeddings.T
-            total += np.where(both, channel.weight * cosine + channel.bias, 0).astype(np.float32)
+            total += np.where(both, channel.scores(start, stop), np.float32(0))
             common += both
         if self.average:
             total /= np.maximum(common, 1)
@@ -76,7 +116,11 @@ class Gallery:
 
 
 def modality_gallery(
-    captures: CaptureSet, embeddings: Float32Array, weight: float = 1.0, bias: float = 0.0
+    captures: CaptureSet,
+    embeddings: Float32Array,
+    weight: float = 1.0,
+    bias: float = 0.0,
+    coded: Coded | None = None,
 ) -> Gallery:
     """The captures of one modality as items; a pair is mated where the identity is the same.
 
@@ -85,12 +129,20 @@ def modality_gallery(
         embeddings: float32, (N, D), unit length.
         weight: calibration, score = weight * cosine + bias.
         bias: see weight.
+        coded: phase codes of the same captures, whose scores are added.
 
     Raises:
         ValueError: embeddings don't fit the captures or are not finite.
     """
     _check_embeddings(embeddings, len(captures))
     channel = Channel(embeddings, np.ones(len(captures), dtype=np.bool_), weight, bias)
+    codes = (coded.channel(np.arange(len(captures))),) if coded else ()
+    return Gallery(captures.capture_id, captures.subject_id, captures.identity, (channel, *codes))
+
+
+def code_gallery(captures: CaptureSet, coded: Coded) -> Gallery:
+    """The captures of one modality as items, compared by their phase codes alone."""
+    channel = coded.channel(np.arange(len(captures)))
     return Gallery(captures.capture_id, captures.subject_id, captures.identity, (channel,))
 
 
@@ -147,6 +199,7 @@ def fused_gallery(
     sets: Mapping[Modality, CaptureSet],
     embeddings: Mapping[Modality, Float32Array],
     calibration: Mapping[Modality, tuple[float, float]],
+    coded: Mapping[Modality, Coded] | None = None,
 ) -> Gallery:
     """Visits as items; the score is the sum of log-likelihood ratios over common positions.
 
@@ -154,13 +207,16 @@ def fused_gallery(
         sets: captures of each modality that takes part.
         embeddings: float32 (N, D) for each modality.
         calibration: (weight, bias) for each modality.
+        coded: phase codes, for modalities that have them; their ratios are added.
     """
     grouped = visits(sets)
-    channels = []
+    channels: list[Channel | CodeChannel] = []
     for (modality, _), rows in grouped.rows.items():
         _check_embeddings(embeddings[modality], len(sets[modality]))
         weight, bias = calibration[modality]
         channels.append(Channel(embeddings[modality][rows], rows >= 0, weight, bias))
+        if coded and modality in coded:
+            channels.append(coded[modality].channel(rows))
     return Gallery(grouped.items, grouped.subjects, grouped.subjects, tuple(channels))
 
 

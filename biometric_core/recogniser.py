@@ -7,8 +7,8 @@ with `model.safetensors` and `recogniser.json`; nothing in it is executed when i
 import hashlib
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +26,9 @@ from biometric_core.checkpoint import refuse_pickle
 from biometric_core.config import Config, Ingest, Preprocess
 from biometric_core.dataset import CaptureSet
 from biometric_core.errors import ModelError
-from biometric_core.gallery import fused_gallery, modality_gallery
-from biometric_core.match import compare_all
+from biometric_core.gallery import Coded, Gallery, code_gallery, fused_gallery, modality_gallery
+from biometric_core.iris import phase_code
+from biometric_core.match import Comparisons, compare_all
 from biometric_core.models import BiometricNet, ModelSpec
 from biometric_core.preprocess import prepare, preprocess_version
 from biometric_core.schemas import Float32Array, Modality, Sample, UInt8Array
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 TENSORS = "model.safetensors"
 DESCRIPTION = "recogniser.json"
-FORMAT = "biometric-recogniser-1"
+FORMAT = "biometric-recogniser-2"
 FUSED = "fused"
 _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError)
 FMRS = (0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0001)
@@ -52,6 +53,7 @@ class Recogniser:
         spec: how to build the network.
         net: the network, in evaluation mode, on the CPU.
         calibration: cosine to log-likelihood ratio, by modality.
+        code_calibration: phase-code similarity to log-likelihood ratio, for irises.
         thresholds: by modality and `fused`: LLR threshold by FMR, as measured on validation
             subjects; an FMR that they could not carry is absent.
         subjects: training subjects, the classes of the closed-set head, in order.
@@ -68,6 +70,7 @@ class Recogniser:
     settings: Preprocess
     preprocess_version: str
     limits: Ingest = field(default_factory=Ingest)
+    code_calibration: Calibration = field(default_factory=Calibration)
 
     @classmethod
     def from_fitted(
@@ -147,7 +150,9 @@ class Recogniser:
     def compare(
         self, modality: Modality, probes: Float32Array, references: Float32Array
     ) -> Float32Array:
-        """Calibrated log-likelihood ratios of all probes against all references: one product.
+        """Log-likelihood ratios by the embeddings alone, all probes against all references.
+
+        One matrix product. Decisions are taken on `compare_samples`, which adds the phase code.
 
         Args:
             modality: what both show.
@@ -162,6 +167,47 @@ class Recogniser:
         scores *= np.float32(calibration.weight)
         scores += np.float32(calibration.bias)
         return scores
+
+    def coded(self, modality: Modality, images: UInt8Array, masks: UInt8Array) -> Coded | None:
+        """Phase codes with their calibration; None for a modality that has no such encoder."""
+        if modality is not Modality.IRIS:
+            return None
+        calibration = self.code_calibration
+        return Coded(phase_code.encode(images, masks), calibration.weight, calibration.bias)
+
+    def galleries(
+        self, sets: Mapping[Modality, CaptureSet], embeddings: Mapping[Modality, Float32Array]
+    ) -> dict[str, Gallery]:
+        """What is compared, by modality and `fused`: log-likelihood ratios of all encoders summed.
+
+        Args:
+            sets: captures by modality.
+            embeddings: float32 (N, D) of the same captures.
+        """
+        calibration = {m: (c.weight, c.bias) for m, c in self.calibration.items()}
+        found = {m: self.coded(m, captures.images, captures.masks) for m, captures in sets.items()}
+        coded = {modality: codes for modality, codes in found.items() if codes}
+        result = {
+            m.value: modality_gallery(captures, embeddings[m], *calibration[m], coded.get(m))
+            for m, captures in sets.items()
+        }
+        return {**result, FUSED: fused_gallery(sets, embeddings, calibration, coded)}
+
+    def compare_samples(
+        self, modality: Modality, probes: Sequence[Sample], references: Sequence[Sample]
+    ) -> Float32Array:
+        """Log-likelihood ratios by all encoders, float32 (N, M), of prepared captures."""
+        images, masks = (
+            [np.stack([getattr(sample, name) for sample in side]) for side in (probes, references)]
+            for name in ("image", "mask")
+        )
+        sides = list(zip(images, masks, strict=True))
+        scores = self.compare(modality, *(self.embed(modality, *side) for side in sides))
+        codes = [self.coded(modality, *side) for side in sides]
+        if codes[0] is None or codes[1] is None:
+            return scores
+        alike = 0.5 - phase_code.distances(codes[0].codes, codes[1].codes)
+        return np.asarray(scores + codes[0].weight * alike + codes[0].bias, dtype=np.float32)
 
     def threshold(self, fmr: float, modality: Modality | str | None = None) -> float:
         """The LLR from which a comparison is accepted at a false match rate.
@@ -227,6 +273,7 @@ class Recogniser:
             "tensors_sha256": hashlib.sha256(tensors).hexdigest(),
             "spec": self.spec.to_json(),
             "calibration": {m.value: asdict(c) for m, c in self.calibration.items()},
+            "code_calibration": asdict(self.code_calibration),
             "thresholds": {
                 name: {repr(fmr): value for fmr, value in values.items()}
                 for name, values in self.thresholds.items()
@@ -268,18 +315,27 @@ def calibrated(recogniser: Recogniser, validation: Mapping[Modality, CaptureSet]
     sets = {m: validation[m] for m in recogniser.modalities if len(validation.get(m, ()))}
     embeddings = {modality: recogniser.embed_set(captures) for modality, captures in sets.items()}
     calibration = dict(recogniser.calibration)
-    thresholds: dict[str, dict[float, float]] = {}
     for modality, captures in sets.items():
-        raw = compare_all(modality_gallery(captures, embeddings[modality]))
-        calibration[modality] = fitted = fit_calibration(raw)
-        scores = fitted.weight * raw.scores[~raw.mated] + fitted.bias
-        thresholds[modality.value] = _thresholds(scores)
-    usable = {m: (c.weight, c.bias) for m, c in calibration.items() if c.fitted and m in sets}
-    if usable:
-        visits = fused_gallery({m: sets[m] for m in usable}, embeddings, usable)
-        fused = compare_all(visits)
-        thresholds[FUSED] = _thresholds(fused.scores[~fused.mated])
-    return Recogniser(**{**vars(recogniser), "calibration": calibration, "thresholds": thresholds})
+        calibration[modality] = fit_calibration(
+            compare_all(modality_gallery(captures, embeddings[modality]))
+        )
+    fitted = replace(
+        recogniser, calibration=calibration, code_calibration=_code_calibration(recogniser, sets)
+    )
+    usable = {m: captures for m, captures in sets.items() if calibration[m].fitted}
+    galleries = fitted.galleries(usable, embeddings) if usable else {}
+    thresholds = {name: _thresholds(compare_all(one)) for name, one in galleries.items()}
+    return replace(fitted, thresholds=thresholds)
+
+
+def _code_calibration(
+    recogniser: Recogniser, sets: Mapping[Modality, CaptureSet]
+) -> Calibration:
+    captures = sets.get(Modality.IRIS)
+    if captures is None:
+        return recogniser.code_calibration
+    codes = Coded(phase_code.encode(captures.images, captures.masks))
+    return fit_calibration(compare_all(code_gallery(captures, codes)))
 
 
 def require_preprocessing(recogniser: Recogniser, config: Config) -> None:
@@ -296,7 +352,8 @@ def require_preprocessing(recogniser: Recogniser, config: Config) -> None:
         )
 
 
-def _thresholds(non_mated: npt.NDArray[np.float64]) -> dict[float, float]:
+def _thresholds(comparisons: Comparisons) -> dict[float, float]:
+    non_mated = comparisons.scores[~comparisons.mated]
     found = {fmr: metrics.threshold_at_fmr(non_mated, fmr) for fmr in FMRS}
     return {fmr: value for fmr, value in found.items() if value is not None}
 
@@ -324,5 +381,6 @@ def _rebuilt(description: dict[str, Any], tensors: bytes) -> Recogniser:
         subjects=tuple(description["subjects"]),
         settings=Preprocess(**description["preprocess"]),
         preprocess_version=description["preprocess_version"],
+        code_calibration=Calibration(**description["code_calibration"]),
         limits=Ingest(**description["limits"]),
     )

@@ -54,18 +54,18 @@ class RecogniserModel(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined,m
         try:
             modality = Modality(name)
             probe = self._acquire(image, modality)
-            embedding = self._embed(probe, modality)
+            embedding = self._embed(probe, modality)[0].tolist()
             quality = float(probe.quality["overall"])
             if not isinstance(reference, bytes) or not reference:
-                return embedding[0].tolist(), quality, None, None, None
-            other = self._embed(self._acquire(reference, modality), modality)
+                return embedding, quality, None, None, None
+            other = self._acquire(reference, modality)
         except ValueError:
             return [], 0.0, "unknown_modality", None, None
         except (CaptureRefused, FailureToAcquire) as error:
             return [], 0.0, error.reason, None, None
-        score = float(self.recogniser.compare(modality, embedding, other)[0, 0])
+        score = float(self.recogniser.compare_samples(modality, [probe], [other])[0, 0])
         accepted = bool(score >= self.recogniser.threshold(fmr, modality))
-        return embedding[0].tolist(), quality, None, score, accepted
+        return embedding, quality, None, score, accepted
 
     def _acquire(self, image: bytes, modality: Modality) -> Sample:
         return self.recogniser.acquire(bytes(image), modality)
