@@ -111,7 +111,7 @@ class Resampled:
 
 
 def mean_of(parts: Sequence[Resampled]) -> Resampled:
-    """The mean over disjoint sets of subjects (folds), resampled within each; None if one is."""
+    """The mean of figures of folds or modalities, replicate by replicate; None if one is."""
     values = [part.value for part in parts]
     known = [value for value in values if value is not None]
     if len(known) < len(values) or len({len(part.drawn) for part in parts}) != 1:
@@ -160,13 +160,8 @@ def rank1_rate(identification: Identification, *, replicates: int, seed: int) ->
 
 
 def paired_eer_difference(
-    champion: Comparisons,
-    challenger: Comparisons,
-    *,
-    replicates: int,
-    confidence: float,
-    seed: int,
-) -> Interval:
+    champion: Comparisons, challenger: Comparisons, *, replicates: int, seed: int
+) -> Resampled:
     """EER of the challenger minus EER of the champion on the same pairs; below zero is better.
 
     Both models are resampled with the same draws of subjects, so what is common to both (hard
@@ -176,7 +171,6 @@ def paired_eer_difference(
         champion: scores of the model in use.
         challenger: scores of the candidate, for exactly the same pairs.
         replicates: number of draws.
-        confidence: of the two-sided interval, in (0, 1).
         seed: of the draws.
 
     Raises:
@@ -187,12 +181,12 @@ def paired_eer_difference(
     before = metrics.eer(champion.scores, champion.mated)
     after = metrics.eer(challenger.scores, challenger.mated)
     if before is None or after is None:
-        return Interval(None, None, None)
+        return Resampled(None, np.zeros(0))
     sides = _Sorted.of(champion), _Sorted.of(challenger)
     if sides[0].subjects < 2:
-        return Interval(after - before, None, None)
+        return Resampled(after - before, np.zeros(0))
     differences = []
     for draws in _draws(sides[0].subjects, replicates, seed, len(champion)):
         old, new = (metrics.crossing(*side.curve(draws)) for side in sides)
         differences.append(new - old)
-    return Resampled(after - before, np.concatenate(differences)).interval(confidence)
+    return Resampled(after - before, np.concatenate(differences))

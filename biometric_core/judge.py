@@ -4,7 +4,7 @@ Pure: recognisers and captures in, a verdict with all its numbers out. `gate` ac
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
@@ -13,11 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from biometric_core import metrics
-from biometric_core.bootstrap import paired_eer_difference
+from biometric_core.bootstrap import mean_of, paired_eer_difference
 from biometric_core.config import Config
 from biometric_core.dataset import CaptureSet
 from biometric_core.evaluate import Scored, scored
-from biometric_core.gallery import visits
 from biometric_core.match import Comparisons
 from biometric_core.recogniser import FUSED, Recogniser
 from biometric_core.release import check_release
@@ -25,6 +24,10 @@ from biometric_core.schemas import Modality
 
 Sets = Mapping[Modality, CaptureSet]
 Latency = Mapping[str, float] | None
+Pair = tuple[Comparisons, Comparisons]
+"""The same comparisons by the champion and by the challenger."""
+
+FIGURE = "EER of single captures"
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Improvement:
-    """EER of the champion less EER of the challenger: above zero, the challenger is better.
+    """EER of the champion less that of the challenger: above zero, the challenger is better.
+
+    The EER is that of single captures, mean over modalities. The fused EER of both eyes and two
+    fingers is near zero for any usable model and can tell no two models apart.
 
     Attributes:
         value: on the captures at hand; None where it is not defined.
@@ -74,9 +80,10 @@ def judge(
 ) -> Verdict:
     """Judge a challenger on captures of subjects that neither model was trained on.
 
-    Without a champion the release thresholds alone decide. With one, the fused EER must have
-    improved (interval over subjects above zero); after drift, be no worse than `gate.margin` on the
-    comparisons of old captures and better on those that involve a capture of `drift_day` or later.
+    Without a champion the release thresholds alone decide. With one, the EER of single captures
+    must have improved (interval over subjects above zero); after drift, be no worse than
+    `gate.margin` on the comparisons of old captures and better on those that involve a capture of
+    `drift_day` or later.
 
     Args:
         challenger: the candidate.
@@ -111,25 +118,27 @@ def judge(
         return Verdict(True, "no champion yet, and every release threshold holds", numbers)
     other = scored(champion, unseen, common)
     numbers["champion"] = _eers(other)
-    new = None if drift_day is None else _newer_visits(unseen, own, drift_day)
-    return _compare(own.comparisons[FUSED], other.comparisons[FUSED], new, config, numbers)
+    pairs = {
+        modality: (other.comparisons[modality.value], own.comparisons[modality.value])
+        for modality in common
+        if modality.value in own.comparisons
+    }
+    new = None if drift_day is None else _newer(unseen, drift_day)
+    return _compare(pairs, new, config, numbers)
 
 
 def _compare(
-    challenger: Comparisons,
-    champion: Comparisons,
-    new: npt.NDArray[np.bool_] | None,
+    pairs: Mapping[Modality, Pair],
+    new: Mapping[Modality, npt.NDArray[np.bool_]] | None,
     config: Config,
     numbers: dict[str, Any],
 ) -> Verdict:
-    parts = {"all": np.ones(len(challenger), dtype=bool)}
+    parts: dict[str, list[Pair]] = {"all": list(pairs.values())}
     if new is not None:
-        drifted = new[challenger.first] | new[challenger.second]
-        parts |= {"new": drifted, "old": ~drifted}
-    found = {
-        name: improvement(_part(champion, rows), _part(challenger, rows), config)
-        for name, rows in parts.items()
-    }
+        drifted = {m: new[m][one.first] | new[m][one.second] for m, (_, one) in pairs.items()}
+        parts["new"] = [_part(pair, drifted[m]) for m, pair in pairs.items()]
+        parts["old"] = [_part(pair, ~drifted[m]) for m, pair in pairs.items()]
+    found = {name: improvement(part, config) for name, part in parts.items()}
     numbers["improvement"] = {name: vars(one) for name, one in found.items()}
     numbers["margin"] = config.gate.margin
     least = config.gate.min_subjects
@@ -140,7 +149,7 @@ def _compare(
     if new is None:
         better = found["all"].above(0)
         word = "proven" if better else "not proven"
-        return Verdict(better, f"improvement of the fused EER {word}: {found['all']}", numbers)
+        return Verdict(better, f"improvement of the {FIGURE} {word}: {found['all']}", numbers)
     return _after_drift(found["old"], found["new"], config, numbers)
 
 
@@ -152,26 +161,31 @@ def _after_drift(
     reason = (
         f"after drift, on drifted captures {'' if better else 'not proven '}better: {new}; on old "
         f"captures {'' if kept else 'not '}shown to be worse by less than {100 * margin:g} points: "
-        f"{old} (improvement of the fused EER)"
+        f"{old} (improvement of the {FIGURE})"
     )
     return Verdict(kept and better, reason, numbers)
 
 
-def improvement(champion: Comparisons, challenger: Comparisons, config: Config) -> Improvement:
-    """How much lower the challenger's EER is on the same pairs, with an interval over subjects."""
+def improvement(pairs: Sequence[Pair], config: Config) -> Improvement:
+    """How much lower the challenger's EER is, mean over modalities, with an interval over subjects.
+
+    Modalities without mated or non-mated comparisons in this part don't count.
+    """
+    usable = [pair for pair in pairs if not metrics.one_kind(pair[0].mated)]
     settings = config.gate
-    found = paired_eer_difference(
-        champion,
-        challenger,
-        replicates=settings.bootstrap,
-        confidence=settings.confidence,
-        seed=settings.seed,
-    )
+    found = mean_of(
+        [
+            paired_eer_difference(*pair, replicates=settings.bootstrap, seed=settings.seed)
+            for pair in usable
+        ]
+    ).interval(settings.confidence)
     value, low, high = (
         None if number is None or not math.isfinite(number) else -number + 0.0
         for number in (found.value, found.high, found.low)
     )
-    return Improvement(value, low, high, _mated_subjects(challenger))
+    return Improvement(
+        value, low, high, max(map(_mated_subjects, (b for _, b in usable)), default=0)
+    )
 
 
 def _unseen(sets: Sets, *models: Recogniser | None) -> dict[Modality, CaptureSet]:
@@ -205,22 +219,20 @@ def _mated_subjects(comparisons: Comparisons | None) -> int:
     return len(np.unique(comparisons.subject_a[comparisons.mated]))
 
 
-def _newer_visits(sets: Sets, found: Scored, day: date) -> npt.NDArray[np.bool_]:
-    """Fused items (visits) with a capture of `day` or later, bool, as in `comparisons.items`."""
-    used = {modality: sets[modality] for modality in Modality if modality in found.comparisons}
-    grouped = visits(used)
-    new = np.zeros(len(grouped.items), dtype=bool)
-    for (modality, _), rows in grouped.rows.items():
-        times = used[modality].captured_at[rows]
-        new |= (rows >= 0) & (times >= np.datetime64(day))
-    return new
+def _newer(sets: Sets, day: date) -> dict[Modality, npt.NDArray[np.bool_]]:
+    """Captures of `day` or later, bool (N,), in the order of the comparisons' items."""
+    return {m: captures.captured_at >= np.datetime64(day) for m, captures in sets.items()}
 
 
-def _part(comparisons: Comparisons, rows: npt.NDArray[np.bool_]) -> Comparisons:
-    return replace(
-        comparisons,
-        scores=comparisons.scores[rows],
-        mated=comparisons.mated[rows],
-        first=comparisons.first[rows],
-        second=comparisons.second[rows],
+def _part(pair: Pair, rows: npt.NDArray[np.bool_]) -> Pair:
+    champion, challenger = (
+        replace(
+            one,
+            scores=one.scores[rows],
+            mated=one.mated[rows],
+            first=one.first[rows],
+            second=one.second[rows],
+        )
+        for one in pair
     )
+    return champion, challenger

@@ -328,9 +328,7 @@ def calibrated(recogniser: Recogniser, validation: Mapping[Modality, CaptureSet]
     return replace(fitted, thresholds=thresholds)
 
 
-def _code_calibration(
-    recogniser: Recogniser, sets: Mapping[Modality, CaptureSet]
-) -> Calibration:
+def _code_calibration(recogniser: Recogniser, sets: Mapping[Modality, CaptureSet]) -> Calibration:
     captures = sets.get(Modality.IRIS)
     if captures is None:
         return recogniser.code_calibration

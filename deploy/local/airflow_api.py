@@ -104,6 +104,11 @@ class AirflowApi:
         path = f"dags/{run.dag_id}/dagRuns/{quote(run.run_id)}"
         self._call("PATCH", path, json={"state": "failed"})
 
+    def answer(self, run: DagRun, task_id: str, option: str) -> None:
+        """Choose an option of a task that waits for a person."""
+        path = f"dags/{run.dag_id}/dagRuns/{quote(run.run_id)}/taskInstances/{task_id}/-1"
+        self._call("PATCH", f"{path}/hitlDetails", json={"chosen_options": [option]})
+
     def unfinished(self, dag_id: str) -> list[DagRun]:
         """Runs that are queued or running."""
         query: dict[str, Any] = {"state": ["queued", "running"]}

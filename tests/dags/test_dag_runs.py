@@ -1,6 +1,6 @@
 """Each DAG run from end to end on generated people, on one database."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -58,6 +58,15 @@ def test_monitoring_judges_its_day_once(
     before = rows(world)
     assert run_dag("biometric_monitoring", day=day) == states
     assert rows(world) == before
+
+
+def test_a_run_of_an_interval_watches_the_day_it_starts_on(
+    trained: dict[str, str], run_dag: Runner, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = run_dag.dags["biometric_monitoring"].test(logical_date=datetime(2026, 2, 9, tzinfo=UTC))
+    assert run.data_interval_start is not None
+    assert run.data_interval_end - run.data_interval_start == timedelta(days=1)
+    assert f"no captures of {run.data_interval_start.date()}" in caplog.text
 
 
 def test_monitoring_skips_a_day_without_captures(trained: dict[str, str], run_dag: Runner) -> None:

@@ -149,6 +149,17 @@ def test_the_same_alarm_again_is_not_answered_twice(
     assert store.read("decisions").num_rows == before
 
 
+def test_a_person_may_be_asked(stack: Stack, champion: DagRun) -> None:
+    asked = stack.api.trigger("biometric_retraining", {"force": True, "approval": True})
+    limit = time.monotonic() + 600
+    while states(stack, asked)["approve"] != "awaiting_input":
+        assert time.monotonic() < limit, states(stack, asked)
+        time.sleep(1)
+    stack.api.answer(asked, "approve", "Reject")
+    answered = states(stack, ended(stack, asked))
+    assert (answered["approve"], answered["promote"]) == ("success", "skipped")
+
+
 def test_a_day_without_captures_sends_nothing(stack: Stack, champion: DagRun) -> None:
     watched = follow(stack, "biometric_monitoring", {"day": "2026-03-01"})
     assert set(states(stack, watched).values()) == {"skipped"}

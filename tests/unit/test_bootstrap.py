@@ -117,9 +117,8 @@ def test_one_subject_or_one_kind_gives_no_interval():
     )
     figures = bootstrap.error_rates(mated, replicates=20, seed=0)
     assert all(f.interval(0.95) == bootstrap.Interval(None, None, None) for f in figures.values())
-    assert bootstrap.paired_eer_difference(
-        mated, mated, replicates=20, confidence=0.95, seed=0
-    ) == bootstrap.Interval(None, None, None)
+    nothing = bootstrap.paired_eer_difference(mated, mated, replicates=20, seed=0)
+    assert nothing.interval(0.95) == bootstrap.Interval(None, None, None)
 
 
 def with_noise(comparisons, sigma, seed=0):
@@ -127,28 +126,30 @@ def with_noise(comparisons, sigma, seed=0):
     return Comparisons(**{**vars(comparisons), "scores": comparisons.scores + noise})
 
 
+def difference(champion, challenger, confidence=0.95, **settings):
+    return bootstrap.paired_eer_difference(champion, challenger, **settings).interval(confidence)
+
+
 def test_a_worse_model_is_found_worse_and_an_equal_one_is_not():
     comparisons, _ = people(3, subjects=15)
-    settings = {"replicates": 300, "confidence": 0.95, "seed": 1}
-    worse = bootstrap.paired_eer_difference(comparisons, with_noise(comparisons, 0.5), **settings)
+    settings = {"replicates": 300, "seed": 1}
+    worse = difference(comparisons, with_noise(comparisons, 0.5), **settings)
     assert 0 < worse.low <= worse.value <= worse.high
-    better = bootstrap.paired_eer_difference(with_noise(comparisons, 0.5), comparisons, **settings)
+    better = difference(with_noise(comparisons, 0.5), comparisons, **settings)
     assert (better.low, better.value, better.high) == pytest.approx(
         (-worse.high, -worse.value, -worse.low)
     )
-    same = bootstrap.paired_eer_difference(comparisons, comparisons, **settings)
+    same = difference(comparisons, comparisons, **settings)
     assert (same.value, same.low, same.high) == (0, 0, 0)
     # any rescaling that keeps the order changes nothing
     scaled = Comparisons(**{**vars(comparisons), "scores": 7 * comparisons.scores - 100})
-    assert bootstrap.paired_eer_difference(comparisons, scaled, **settings).high == pytest.approx(0)
+    assert difference(comparisons, scaled, **settings).high == pytest.approx(0)
 
 
 def test_pairing_makes_the_interval_narrower_than_two_separate_ones():
     comparisons, _ = people(4, subjects=15)
     other = with_noise(comparisons, 0.02)
-    paired = bootstrap.paired_eer_difference(
-        comparisons, other, replicates=200, confidence=0.95, seed=0
-    )
+    paired = difference(comparisons, other, replicates=200, seed=0)
     alone = bootstrap.error_rates(comparisons, replicates=200, seed=0)["eer"].interval(0.95)
     assert paired.high - paired.low < (alone.high - alone.low) / 2
 
@@ -159,7 +160,7 @@ def test_different_pairs_are_refused():
     relabelled = Comparisons(**{**vars(one), "mated": ~one.mated})
     for other in (two, relabelled):
         with pytest.raises(ValueError, match="same pairs"):
-            bootstrap.paired_eer_difference(one, other, replicates=10, confidence=0.9, seed=0)
+            bootstrap.paired_eer_difference(one, other, replicates=10, seed=0)
 
 
 def test_mean_over_folds_is_resampled_within_each():

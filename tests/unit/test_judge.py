@@ -12,6 +12,7 @@ from biometric_core.calibration import Calibration
 from biometric_core.config import Config
 from biometric_core.dataset import from_columns
 from biometric_core.errors import ModelError
+from biometric_core.gallery import fused_gallery, modality_gallery
 from biometric_core.judge import Improvement, judge
 from biometric_core.schemas import Modality
 
@@ -43,6 +44,13 @@ class Model:
         flat /= np.linalg.norm(flat, axis=1, keepdims=True)
         noisy = flat + rng.normal(size=flat.shape) * sizes / math.sqrt(flat.shape[1])
         return (noisy / np.linalg.norm(noisy, axis=1, keepdims=True)).astype(np.float32)
+
+    def galleries(self, sets, embeddings):
+        weights = {m: (c.weight, c.bias) for m, c in self.calibration.items()}
+        found = {
+            m.value: modality_gallery(one, embeddings[m], *weights[m]) for m, one in sets.items()
+        }
+        return {**found, "fused": fused_gallery(sets, embeddings, weights)}
 
     def fuse(self, embeddings, present):
         del present
