@@ -143,7 +143,7 @@ class Gate(Section):
 
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     bootstrap: Annotated[int, Field(ge=100)] = 2000
-    margin: Annotated[float, Field(ge=0, le=1)] = 0.01
+    margin: Annotated[float, Field(ge=0, le=1)] = 0.02
     min_subjects: Positive = 5
     seed: int = 31
 
