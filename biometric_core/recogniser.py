@@ -1,28 +1,21 @@
 """The recogniser: everything from an image file's bytes to a calibrated score, as one saved thing.
 
-It is what training makes, the registry keeps, and every later stage uses. On disk it is a folder
-with `model.safetensors` and `recogniser.json`; nothing in it is executed when it is read.
+It is what training makes, the registry keeps, and every later stage uses.
 """
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from biometric_core import metrics
+from biometric_core import metrics, recogniser_files
 from biometric_core.calibration import Calibration, fit_calibration
-from biometric_core.checkpoint import refuse_pickle
 from biometric_core.config import Config, Ingest, Preprocess
 from biometric_core.dataset import CaptureSet
 from biometric_core.errors import ModelError
@@ -32,16 +25,11 @@ from biometric_core.match import Comparisons, compare_all
 from biometric_core.models import BiometricNet, ModelSpec
 from biometric_core.preprocess import prepare, preprocess_version
 from biometric_core.schemas import Float32Array, Modality, Sample, UInt8Array
-from biometric_core.store import atomic_write
 
 if TYPE_CHECKING:
     from biometric_core.train import Fitted
 
-TENSORS = "model.safetensors"
-DESCRIPTION = "recogniser.json"
-FORMAT = "biometric-recogniser-2"
 FUSED = "fused"
-_DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError)
 FMRS = (0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0001)
 
 
@@ -265,27 +253,8 @@ class Recogniser:
         return self.net.fuse(iris, fingerprint, torch.from_numpy(present))
 
     def save(self, folder: Path) -> None:
-        """Write the tensors, then the description with their SHA-256, each in one rename."""
-        state = {name: tensor.contiguous() for name, tensor in self.net.state_dict().items()}
-        tensors = save_tensors(state, {"format": FORMAT})
-        description = {
-            "format": FORMAT,
-            "tensors_sha256": hashlib.sha256(tensors).hexdigest(),
-            "spec": self.spec.to_json(),
-            "calibration": {m.value: asdict(c) for m, c in self.calibration.items()},
-            "code_calibration": asdict(self.code_calibration),
-            "thresholds": {
-                name: {repr(fmr): value for fmr, value in values.items()}
-                for name, values in self.thresholds.items()
-            },
-            "subjects": list(self.subjects),
-            "preprocess": self.settings.model_dump(mode="json"),
-            "preprocess_version": self.preprocess_version,
-            "limits": self.limits.model_dump(mode="json"),
-        }
-        atomic_write(folder / TENSORS, tensors)
-        text = json.dumps(description, indent=1, sort_keys=True, allow_nan=False)
-        atomic_write(folder / DESCRIPTION, text.encode())
+        """Write the recogniser as files (`recogniser_files`), each in one rename."""
+        recogniser_files.write(folder, vars(self))
 
     @classmethod
     def load(cls, folder: Path) -> "Recogniser":
@@ -294,20 +263,7 @@ class Recogniser:
         Raises:
             ModelError: a file is missing, damaged, of another kind, or a pickle (never executed).
         """
-        data = {}
-        for name in (TENSORS, DESCRIPTION):
-            try:
-                data[name] = (Path(folder) / name).read_bytes()
-            except OSError as error:
-                raise ModelError(f"no recogniser here: {name}: {error.strerror}") from error
-            refuse_pickle(data[name], name)
-        try:
-            return _rebuilt(json.loads(data[DESCRIPTION]), data[TENSORS])
-        except _DAMAGE as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ModelError(
-                f"the recogniser is damaged or foreign ({reason}): train again"
-            ) from error
+        return cls(**recogniser_files.read(folder))
 
 
 def calibrated(recogniser: Recogniser, validation: Mapping[Modality, CaptureSet]) -> Recogniser:
@@ -354,31 +310,3 @@ def _thresholds(comparisons: Comparisons) -> dict[float, float]:
     non_mated = comparisons.scores[~comparisons.mated]
     found = {fmr: metrics.threshold_at_fmr(non_mated, fmr) for fmr in FMRS}
     return {fmr: value for fmr, value in found.items() if value is not None}
-
-
-def _rebuilt(description: dict[str, Any], tensors: bytes) -> Recogniser:
-    if description["format"] != FORMAT:
-        raise ValueError(f"format is {description['format']!r}, expected {FORMAT!r}")
-    if hashlib.sha256(tensors).hexdigest() != description["tensors_sha256"]:
-        raise ValueError(f"{TENSORS} is not the file that {DESCRIPTION} was written with")
-    spec = ModelSpec.from_json(description["spec"])
-    with torch.device("meta"):  # no random numbers are drawn for weights that are replaced at once
-        net = BiometricNet(spec)
-    net.load_state_dict(load_tensors(tensors), assign=True)
-    for parameter in net.parameters():
-        if not bool(torch.isfinite(parameter).all()):
-            raise ValueError("weights that are not finite")
-    return Recogniser(
-        spec=spec,
-        net=net.eval(),
-        calibration={Modality(m): Calibration(**c) for m, c in description["calibration"].items()},
-        thresholds={
-            name: {float(fmr): float(value) for fmr, value in values.items()}
-            for name, values in description["thresholds"].items()
-        },
-        subjects=tuple(description["subjects"]),
-        settings=Preprocess(**description["preprocess"]),
-        preprocess_version=description["preprocess_version"],
-        code_calibration=Calibration(**description["code_calibration"]),
-        limits=Ingest(**description["limits"]),
-    )

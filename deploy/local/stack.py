@@ -18,6 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from deploy.local.airflow_api import AirflowApi, AirflowApiError
 from deploy.local.layout import (
     POOL_SLOTS,
@@ -34,6 +36,7 @@ from deploy.local.processes import Tracked, end, start
 DAGS = ("biometric_training", "biometric_monitoring", "biometric_retraining")
 POOL = "biometric_heavy"
 AIRFLOW_PARTS = ("api-server", "scheduler", "dag-processor")
+LASTING = (*AIRFLOW_PARTS, "ray", "mlflow")
 _READY_WITHIN = 240.0
 _log = logging.getLogger(__name__)
 
@@ -147,12 +150,22 @@ class Stack:
         ray = next(process for process in self.processes if process.name == "ray")
         self._until(lambda: "Ray runtime started" in ray.tail(200), "Ray")
 
+    def wait_for_mlflow(self) -> None:
+        """Wait until MLflow's pages answer."""
+        url = f"http://127.0.0.1:{self.ports.mlflow}/health"
+
+        def answers() -> bool:
+            try:
+                return httpx.get(url, timeout=5, trust_env=False).is_success
+            except httpx.TransportError:
+                return False
+
+        self._until(answers, "MLflow")
+
     def check(self) -> None:
         """Raise a StackError with the end of the log when a lasting part has ended."""
         for process in self.processes:
-            if process.name not in self._handles or process.name not in (*AIRFLOW_PARTS, "ray"):
-                continue
-            if not process.running:
+            if process.name in LASTING and not process.running:
                 raise StackError(f"{process.name} has ended:\n{process.tail()}")
 
     def healthy(self) -> bool:
@@ -250,6 +263,7 @@ def up(layout: Layout) -> Stack:
             stack.wait("registry")
             stack.spawn("mlflow", _mlflow_command(stack))
             stack.wait_for_ray()
+            stack.wait_for_mlflow()
         except BaseException:
             stack.close()
             raise

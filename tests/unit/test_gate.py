@@ -90,7 +90,7 @@ def test_the_first_model_fit_for_release_becomes_champion(ready, caplog):
 
 
 def test_a_model_unfit_for_release_never_becomes_champion(ready):
-    strict = changed(ready, "release", max_eer_fused=0.0)
+    strict = changed(ready, "release", max_latency_ms=1e-9)
     made = gate.promote(strict, version=add(ready, good=False))
     assert made.decision == "rejected"
     assert "not fit for release" in made.reason

@@ -15,17 +15,10 @@ from biometric_core import metrics
 from biometric_core.calibration import Calibration
 from biometric_core.config import load_config
 from biometric_core.errors import CaptureRefused, ModelError
-from biometric_core.gallery import modality_gallery
 from biometric_core.match import compare_all
-from biometric_core.recogniser import (
-    DESCRIPTION,
-    FUSED,
-    TENSORS,
-    Recogniser,
-    calibrated,
-    require_preprocessing,
-)
-from biometric_core.schemas import Modality
+from biometric_core.recogniser import FUSED, Recogniser, calibrated, require_preprocessing
+from biometric_core.recogniser_files import DESCRIPTION, TENSORS
+from biometric_core.schemas import Modality, Sample
 from biometric_core.train import fit
 
 IRIS, FINGER = Modality.IRIS, Modality.FINGERPRINT
@@ -89,11 +82,8 @@ def test_calibration_separates_validation_at_zero(recogniser, sets):
 
 def test_thresholds_hold_on_the_subjects_they_were_measured_on(recogniser, sets):
     captures = sets["validation"][IRIS]
-    calibration = recogniser.calibration[IRIS]
-    gallery = modality_gallery(
-        captures, recogniser.embed_set(captures), calibration.weight, calibration.bias
-    )
-    found = compare_all(gallery)
+    galleries = recogniser.galleries({IRIS: captures}, {IRIS: recogniser.embed_set(captures)})
+    found = compare_all(galleries["iris"])
     threshold = recogniser.threshold(0.01, IRIS)
     # scores pass through float32 here: allow for its rounding
     assert (found.scores[~found.mated] >= threshold + 1e-3).mean() <= 0.01
@@ -286,3 +276,17 @@ def test_acquire_refuses_what_is_no_image(recogniser):
     with pytest.raises(CaptureRefused):
         recogniser.acquire(b"no image", IRIS)
     assert set(SHAPES) == set(recogniser.modalities)
+
+
+def test_an_iris_is_compared_by_both_encoders_a_finger_by_one(recogniser, sets):
+    for modality in Modality:
+        captures = sets["validation"][modality]
+        rows = [Sample(i, m) for i, m in zip(captures.images[:6], captures.masks[:6], strict=True)]
+        embeddings = recogniser.embed_set(captures)
+        by_gallery = recogniser.galleries({modality: captures}, {modality: embeddings})[
+            modality.value
+        ].scores(0, 6)[:, :6]
+        scores = recogniser.compare_samples(modality, rows, rows)
+        assert scores == pytest.approx(by_gallery, abs=1e-3)
+        alone = recogniser.compare(modality, embeddings[:6], embeddings[:6])
+        assert (modality is IRIS) == bool(np.abs(scores - alone).max() > 0.1)

@@ -111,7 +111,7 @@ def test_a_fresh_process_elsewhere_loads_it_and_scores_images(registered, tmp_pa
     mine = recogniser.embed(Modality.IRIS, sample.image[None], sample.mask[None])
     assert both["embedding"] == pytest.approx(mine[0].tolist(), abs=1e-4)
     assert both["score"] == pytest.approx(
-        float(recogniser.compare(Modality.IRIS, mine, mine)[0, 0]), abs=1e-3
+        float(recogniser.compare_samples(Modality.IRIS, [sample], [sample])[0, 0]), abs=1e-3
     )
     assert both["accepted"] == bool(both["score"] >= recogniser.threshold(0.01, Modality.IRIS)), (
         "accepted by the threshold of its own modality"
