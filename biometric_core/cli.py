@@ -90,6 +90,8 @@ def _nested(settings: list[str]) -> dict[str, Any]:
         section = nested
         for parent in parents:
             section = section.setdefault(parent, {})
+            if not isinstance(section, dict):
+                raise typer.BadParameter(f"{setting!r}: {parent} has a value", param_hint="--set")
         section[leaf] = None if value in ("null", "") else value
     return nested
 
@@ -103,6 +105,9 @@ def _run(stage: Callable[["Config"], Any], out: Path | None) -> Any:
     except BiometricError as error:
         typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
         raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from error
+    except OSError as error:
+        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+        raise typer.Exit(1) from error
     record = asdict(result) if is_dataclass(result) and not isinstance(result, type) else result
     text = json.dumps(record, indent=2, default=str, allow_nan=False)
     if out is None:
@@ -112,7 +117,10 @@ def _run(stage: Callable[["Config"], Any], out: Path | None) -> Any:
     else:
         from biometric_core.store import atomic_write
 
-        atomic_write(out, (text + "\n").encode())
+        try:
+            atomic_write(out, (text + "\n").encode())
+        except OSError as error:
+            raise typer.BadParameter(f"can't write it: {error}", param_hint="--json") from error
     return record
 
 

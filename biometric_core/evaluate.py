@@ -215,7 +215,11 @@ def evaluate(config: Config, *, run_id: str, as_of: datetime | None = None) -> E
     require_preprocessing(recogniser, config)
     store = Store.of(config)
     sets = load_captures(store, config, as_of=as_of)
-    test = {m: s.select(s.split == Split.TEST) for m, s in sets.items()}
+    trained = list(recogniser.subjects)
+    test = {
+        m: s.select((s.split == Split.TEST) & ~np.isin(s.subject_id, trained))
+        for m, s in sets.items()
+    }
     test = {modality: captures for modality, captures in test.items() if len(captures)}
     if not test:
         raise DataError("no captures of test subjects: ingest more people, or raise splits.test")

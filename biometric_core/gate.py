@@ -62,9 +62,10 @@ def promote(
     """
     _finish_pending(config)
     store = Store.of(config)
-    challenger = registry.require(config, version)
-    if _PENDING in challenger.tags:  # cut off before the alias moved: it is judged again
-        registry.untag(config, challenger.version, _PENDING)
+    with registry.locked(config):
+        challenger = registry.require(config, version)
+        if _PENDING in challenger.tags:  # cut off before the alias moved: it is judged again
+            registry.untag(config, challenger.version, _PENDING)
     champion = registry.get(config, registry.CHAMPION)
     sets = _test_sets(config, store, as_of)
     question = Decision(
@@ -81,6 +82,7 @@ def promote(
     known = _on_record(question, history)
     if known is not None:
         _mark(config, known)
+        registry.drop_alias(config, registry.CHALLENGER, challenger.version)
         return replace(known, reused=True)
     if champion is not None and champion.version == challenger.version:
         return _record(config, replace(question, reason="already champion"))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from filelock import FileLock
 
 from biometric_core.config import Config
 from biometric_core.errors import CaptureRefused, DataError
@@ -84,9 +85,9 @@ class _Ingest:
         self.store = Store.of(config)
         self.record = {"sensor": sensor, "captured_at": captured_at, "source": kind}
         self.names = Pseudonymiser.of(self.store)
-        rows = self.store.read("captures", ["capture_id", "subject_id", "split"]).to_pylist()
+        rows = self.store.read("captures", ["capture_id", "subject_id"]).to_pylist()
         self.owner = {row["capture_id"]: row["subject_id"] for row in rows}
-        self.splits = {row["subject_id"]: row["split"] for row in rows}
+        self.splits: dict[str, str] = {}
         self.captures: list[dict[str, Any]] = []
         self.quarantine: list[dict[str, Any]] = []
         self.seen = self.known = 0
@@ -158,7 +159,16 @@ class _Ingest:
         )
 
     def commit(self) -> IngestResult:
-        """Write the batch: captures in one commit, then the refused files in another."""
+        """Write the batch: captures in one commit, then the refused files in another.
+
+        Under a lock: two batches at once must not put a subject in two splits.
+        """
+        with FileLock(self.store.path("locks", "ingest.lock")):
+            return self._commit()
+
+    def _commit(self) -> IngestResult:
+        rows = self.store.read("captures", ["subject_id", "split"]).to_pylist()
+        self.splits = {row["subject_id"]: row["split"] for row in rows}
         first: dict[str, str] = {}
         for row in self.captures:
             subject, capture_id = row["subject_id"], row["capture_id"]

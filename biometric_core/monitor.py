@@ -17,6 +17,7 @@ from biometric_core.drift import Window
 from biometric_core.schemas import TABLES, identity_of
 from biometric_core.score import CURRENT, REFERENCE, Acquisition, acquisition, score
 from biometric_core.store import Store
+from biometric_core.tracking.registry import require
 from biometric_core.verdicts import TESTED, Group, Outcome, Verdict, judge
 
 _log = logging.getLogger(__name__)
@@ -67,6 +68,12 @@ def monitor(config: Config, *, day: date, force: bool = False) -> MonitorResult:
         return _stored(stored)
     from biometric_core.report import write_report  # Evidently takes seconds to import
 
+    if force:
+        # A capture that came late changes who is enrolled and who is a probe.
+        champion = require(config, "champion").version
+        store.delete(
+            "probes", f"{_of(day)} AND \"window\" = 'current' AND model_version = '{champion}'"
+        )
     scored = score(config, day=day)
     version = scored.model_version
     groups = load_groups(store, config, day, version)
@@ -76,7 +83,7 @@ def monitor(config: Config, *, day: date, force: bool = False) -> MonitorResult:
     verdicts = judge(groups, config.monitoring, day)
     report = write_report(store, config, day, version, groups, verdicts)
     # The rows come last: a day with rows is a day that is done.
-    store.replace("drift", _rows(day, version, report, verdicts), _where(day, version))
+    store.replace("drift", _rows(day, version, report, verdicts), _of(day))
     result = _result(day.isoformat(), version, report, [asdict(v) for v in verdicts], reused=False)
     _log_verdict(result)
     return result
@@ -147,8 +154,8 @@ def _rows(day: date, version: str, report: str, verdicts: Sequence[Verdict]) -> 
     return pa.Table.from_pylist(records, schema=TABLES["drift"])
 
 
-def _where(day: date, version: str) -> str:
-    return f"day = '{day.isoformat()}' AND model_version = '{version}'"
+def _of(day: date) -> str:
+    return f"day = '{day.isoformat()}'"
 
 
 def _stored(rows: pa.Table) -> MonitorResult:

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from filelock import FileLock
 
 from biometric_core.config import Config, Ingest, Preprocess
-from biometric_core.errors import CaptureRefused, FailureToAcquire
+from biometric_core.errors import CaptureRefused, ConfigError, FailureToAcquire
 from biometric_core.executors import Executor, choose, map_chunks
 from biometric_core.progress import track
 from biometric_core.schemas import TABLES, Modality, Sample
@@ -82,11 +83,23 @@ def preprocess(config: Config, *, executor: str | None = None) -> PreprocessResu
         config: `preprocess` and `ray` decide shapes, executor and bounds.
         executor: overrides `preprocess.executor`.
     """
-    start = time.monotonic()
     store = Store.of(config)
+    # One run at a time: two would remove each other's chunks.
+    with FileLock(store.path("locks", "preprocess.lock")):
+        result = _preprocess(store, config, executor)
+        for chunk in store.path("staging", "chunk").parent.glob("*.arrow"):
+            chunk.unlink()  # of a killed run, superseded because captures came since
+    return result
+
+
+def _preprocess(store: Store, config: Config, executor: str | None) -> PreprocessResult:
+    start = time.monotonic()
     version = preprocess_version(config)
     todo, known = _missing(store, version)
     if executor:
+        if executor not in ("auto", *Executor):
+            names = ", ".join(("auto", *Executor))
+            raise ConfigError(f"no executor {executor!r}: there are {names}")
         section = config.preprocess.model_copy(update={"executor": executor})
         config = config.model_copy(update={"preprocess": section})
     chosen = choose(config, len(todo), SECONDS_PER_CAPTURE)
@@ -124,11 +137,13 @@ def _row(work: Work, capture_id: str, modality: str, path: str) -> dict[str, obj
         "preprocess_version": work.version,
         "modality": modality,
     }
+    empty = {"height": 0, "width": 0, "image": b"", "mask": b"", "quality": 0.0}
     try:
         sample = prepare(Path(path).read_bytes(), Modality(modality), work.settings, work.limits)
     except (FailureToAcquire, CaptureRefused) as failure:
-        empty = {"height": 0, "width": 0, "image": b"", "mask": b"", "quality": 0.0}
         return {**row, **empty, "failure": failure.reason}
+    except OSError:  # deleted or unreadable: one capture must not stop all others
+        return {**row, **empty, "failure": "unreadable"}
     height, width = sample.image.shape
     return {
         **row,

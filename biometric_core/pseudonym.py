@@ -1,5 +1,6 @@
 """Keyed pseudonyms: who a capture is of, without the source's name of them."""
 
+import contextlib
 import hashlib
 import hmac
 import os
@@ -7,7 +8,7 @@ import secrets
 from pathlib import PurePath
 
 from biometric_core.errors import ConfigError
-from biometric_core.store import Store
+from biometric_core.store import Store, atomic_write
 
 _KEY_VARIABLE = "BIOMETRIC_PSEUDONYM_KEY"
 _MIN_KEY_BYTES = 16
@@ -35,12 +36,12 @@ class Pseudonymiser:
         if given:
             return cls(given.encode())
         path = store.path("secrets", "pseudonym.key")
-        try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return cls(path.read_bytes())
-        with os.fdopen(handle, "wb") as file:
-            file.write(secrets.token_hex(32).encode())
+        if not path.exists():
+            aside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+            atomic_write(aside, secrets.token_hex(32).encode())
+            with contextlib.suppress(FileExistsError):
+                os.link(aside, path)  # whole or not at all, and the first one stays
+            aside.unlink()
         return cls(path.read_bytes())
 
     def of_subject(self, namespace: str, subject: str) -> str:

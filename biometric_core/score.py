@@ -143,17 +143,13 @@ def assign_roles(captures: CaptureSet, known: BoolArray, day: date) -> Roles:
     identity = captures.identity
     order = np.lexsort((captures.capture_id, captures.impression, captures.captured_at))
     reference = _held_out(captures, known, order)
-    gallery = known & ~reference & (_rank(identity, order, known & ~reference) < ENROLMENT_CAPTURES)
+    gallery = _enrolled(identity, order, known & ~reference)
     later = ~known & ~np.isin(identity, identity[gallery])
     earlier = later & (captures.captured_at < start)
-    enrolled = gallery | (earlier & (_rank(identity, order, earlier) < ENROLMENT_CAPTURES))
+    enrolled = gallery | _enrolled(identity, order, earlier)
     today = ~known & (captures.captured_at >= start) & (captures.captured_at < end)
     fresh = today & ~np.isin(identity, identity[enrolled])
-    _, where, counts = np.unique(identity[fresh], return_inverse=True, return_counts=True)
-    # At least one capture stays a probe, and a single one can't be enrolled and probed at once.
-    quota = np.zeros(len(captures), dtype=np.int64)
-    quota[fresh] = np.minimum(counts - 1, ENROLMENT_CAPTURES)[where]
-    first = fresh & (_rank(identity, order, fresh) < quota)
+    first = _enrolled(identity, order, fresh, spare=1)  # at least one capture stays a probe
     return Roles(
         reference=np.flatnonzero(reference),
         gallery_reference=np.flatnonzero(gallery),
@@ -161,6 +157,22 @@ def assign_roles(captures: CaptureSet, known: BoolArray, day: date) -> Roles:
         gallery_current=np.flatnonzero(enrolled | first),
         new_identities=len(np.unique(identity[first])),
     )
+
+
+def _enrolled(
+    identity: npt.NDArray[np.str_], order: IntArray, among: BoolArray, spare: int = 0
+) -> BoolArray:
+    """The captures that make the templates, bool (N,): the earliest of each identity.
+
+    Every template is made of `ENROLMENT_CAPTURES`; an identity with fewer (and `spare` more) has
+    none. One of fewer captures lies further from its probes: people with smaller templates in one
+    window than in the other would look like drift (measured: an alarm every day).
+    """
+    _, where, counts = np.unique(identity[among], return_inverse=True, return_counts=True)
+    count = np.zeros(len(identity), dtype=np.int64)
+    count[among] = counts[where]
+    enough = count >= ENROLMENT_CAPTURES + spare
+    return among & enough & (_rank(identity, order, among) < ENROLMENT_CAPTURES)
 
 
 def _held_out(captures: CaptureSet, known: BoolArray, order: IntArray) -> BoolArray:

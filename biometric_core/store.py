@@ -48,7 +48,7 @@ class Store:
         if "://" in text:
             raise ConfigError(f"storage.root {text!r}: only a local folder is supported")
         self.root = Path(text).resolve()
-        self.root.mkdir(parents=True, exist_ok=True)
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)  # personal data
 
     @classmethod
     def of(cls, config: Config) -> "Store":
@@ -126,6 +126,12 @@ class Store:
                 )
             except DeltaError as error:
                 raise DataError(f"rows for table {name} where {where}: {error}") from error
+
+    def delete(self, name: str, where: str) -> None:
+        """Remove the rows that match `where` (SQL), in one commit; older versions keep them."""
+        with FileLock(self.path("locks", f"{name}.lock")):
+            if self._exists(name):
+                self._open(name).delete(where)
 
     def _without_known(self, name: str, rows: pa.Table) -> pa.Table:
         keys = list(KEYS[name])

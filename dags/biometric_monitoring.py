@@ -5,12 +5,12 @@ with the people they claim to be under the champion, and judges whether the sens
 what the champion knows. On drift the last task sends the asset event `biometric_drift`, which
 starts `biometric_retraining`; on an ordinary day it is skipped.
 
-A day is judged once: running it again returns what is stored. A backfill judges past days one by
-one.
+A day is judged once: running it again returns what is stored. After a pause only the last day runs
+by itself; a backfill (in the UI, or `airflow backfill create`) judges the days between, one by one.
 
 | param | meaning |
 | --- | --- |
-| `day` | the day to watch; the start of the run's interval when empty (by hand: today) |
+| `day` | the day to watch; the start of the run's interval when empty (by hand: yesterday) |
 | `force` | judge the day again with the champion of now |
 """
 

@@ -17,7 +17,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from airflow.sdk import Param, dag, get_current_context, task
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from biometric_airflow.approval import OptionalApproval
 from biometric_airflow.intervals import parse_time
 from biometric_airflow.stages import run_stage
@@ -69,6 +69,8 @@ def biometric_retraining() -> None:
         made = run_stage("retraining.plan", trigger=trigger, force=given["force"])
         if not made["retrain"]:
             raise AirflowSkipException(f"no retraining: {made['reason']}")
+        if given["day"] and given["day"] > made["as_of"][:10]:
+            raise AirflowFailException(f"day {given['day']} lies after the captures: correct it")
         return {**made, "day": given["day"] or made["day"]}
 
     @task(**HEAVY)

@@ -24,7 +24,7 @@ Moves the alias `champion` to the version it had before. The reason goes into th
 def biometric_rollback() -> None:
     """Wire the stage."""
 
-    @task
+    @task(retries=0)  # twice would lead back to the model that was rolled back
     def rollback() -> dict[str, Any]:
         return run_stage("gate.rollback", reason=get_current_context()["params"]["reason"])
 

@@ -12,6 +12,7 @@ import re
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -100,6 +101,17 @@ def _target(config: Config, name: str) -> Path:
     )
 
 
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    OSError,
+    EOFError,
+    ValueError,
+    IndexError,
+    RuntimeError,  # encrypted, or (NotImplementedError) packed in a way nobody knows
+)
+
+
 def _only_archive(name: str, folder: Path, limits: Ingest) -> Path:
     """The downloaded archive, if every member of it reads back with the checksum it states."""
     archives = list(folder.glob("*.zip"))
@@ -107,7 +119,7 @@ def _only_archive(name: str, folder: Path, limits: Ingest) -> Path:
         with zipfile.ZipFile(archives[0]) as packed:
             total = sum(info.file_size for info in packed.infolist())
             broken = total > limits.max_total_bytes or packed.testzip() is not None
-    except (zipfile.BadZipFile, OSError, EOFError, ValueError, IndexError) as error:
+    except _DAMAGE as error:
         raise _damaged(name) from error
     if broken:
         raise _damaged(name)

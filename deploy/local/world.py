@@ -22,7 +22,7 @@ def switch_world(layout: Layout, source: Path | None) -> str | None:
     key = _world_key(source)
     marker = layout.source / "world"
     now = marker.read_text() if marker.is_file() else None
-    if now is None and (layout.var / "data" / "captures").exists():
+    if now is None and (layout.var / "data" / "tables" / "captures").exists():
         now = "unnamed"
     said = None
     if now not in (None, key):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 CONNECTION = "kaggle_default"
-_VARIABLES = ("KAGGLE_USERNAME", "KAGGLE_KEY")
+_VARIABLES = ("KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_API_TOKEN")
 
 
 @contextmanager
@@ -26,7 +26,13 @@ def kaggle_environment() -> Iterator[None]:
     except (AirflowNotFoundException, AirflowRuntimeError):
         yield
         return
-    os.environ |= dict(zip(_VARIABLES, (account.login or "", account.password or ""), strict=True))
+    secret = account.password or ""
+    # Without a login the password is an API token.
+    os.environ |= (
+        {"KAGGLE_USERNAME": account.login, "KAGGLE_KEY": secret}
+        if account.login
+        else {"KAGGLE_API_TOKEN": secret}
+    )
     try:
         yield
     finally:

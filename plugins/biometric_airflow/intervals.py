@@ -1,7 +1,7 @@
 """Which captures a run is about."""
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 _BY_SCHEDULE = ("scheduled", "backfill")
@@ -25,13 +25,13 @@ def training_as_of(context: Mapping[str, Any]) -> str:
 def monitored_day(context: Mapping[str, Any]) -> date:
     """The day a monitoring run looks at.
 
-    The `day` param, else the day the data interval starts, else (by hand, without either) today.
+    The `day` param, else the day the data interval starts, else the last whole day (UTC).
     """
     given = context["params"].get("day")
     if given:
         return date.fromisoformat(given)
     start = context.get("data_interval_start")
-    return start.date() if start else datetime.now(UTC).date()
+    return start.date() if start else datetime.now(UTC).date() - timedelta(days=1)
 
 
 def parse_time(text: str | None) -> datetime | None:

@@ -80,3 +80,26 @@ def test_results_go_to_a_file_or_to_the_terminal_as_json(tmp_path):
     assert json.loads(result.output)["prepared"] == 0
     run(*common, "preprocess", "--json", str(tmp_path / "out.json"))
     assert json.loads((tmp_path / "out.json").read_text())["prepared"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--set", "training=5", "--set", "training.epochs=3", "status"), "training has a value"),
+        (("--set", "training", "status"), "KEY=VALUE"),
+        (("preprocess", "--json", "{folder}"), "can't write it"),
+        (("monitor", "--day", "yesterday"), "yesterday"),
+    ],
+)
+def test_mistakes_of_a_user_are_told_in_words(tmp_path, arguments, said):
+    chosen = [argument.format(folder=tmp_path) for argument in arguments]
+    result = run("--profile", "test", "--set", f"storage.root={tmp_path / 'data'}", *chosen)
+    assert result.exit_code == 2
+    assert said in result.output
+
+
+def test_a_storage_root_that_is_a_file_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    result = run("--set", f"storage.root={tmp_path / 'file'}", "preprocess")
+    assert result.exit_code == 1
+    assert "error: " in result.output

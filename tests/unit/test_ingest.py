@@ -146,3 +146,23 @@ def test_an_interrupted_ingest_is_completed_by_the_next(config, source, monkeypa
             ingest(config, source=str(source))
     assert Store.of(config).read("captures").num_rows == 0
     assert ingest(config, source=str(source)).added == 8
+
+
+def test_batches_that_overlap_in_time_never_put_a_subject_in_two_splits(config, tmp_path):
+    from biometric_core import ingest as stage
+
+    def taken(name: str, subjects: range) -> stage._Ingest:
+        for subject in subjects:
+            path = tmp_path / name / f"iris/{subject:03}_L_01.png"
+            write(path, png(noise(subject + 1000 * ord(name))))
+        run = stage._Ingest(config, datetime.now(UTC), "s", "folder")
+        for file in stage.iter_files(tmp_path / name, config.ingest):
+            run.take(file)
+        return run
+
+    one, two = taken("a", range(20)), taken("b", range(10, 30))  # neither has seen the other
+    one.commit()
+    two.commit()
+    rows = Store.of(config).read("captures", ["subject_id", "split"]).to_pylist()
+    assert len({row["subject_id"] for row in rows}) == 30
+    assert len({(row["subject_id"], row["split"]) for row in rows}) == 30

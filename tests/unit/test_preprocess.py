@@ -7,7 +7,7 @@ import pytest
 from biometric_core import preprocess as stage
 from biometric_core.config import Config
 from biometric_core.dataset import load_captures
-from biometric_core.errors import DataError
+from biometric_core.errors import ConfigError, DataError
 from biometric_core.ingest import ingest
 from biometric_core.preprocess import preprocess
 from biometric_core.schemas import Modality
@@ -83,6 +83,27 @@ def test_a_failure_to_acquire_is_a_row_with_its_reason(config, tmp_path):
     row = Store.of(config).read("features").to_pylist()[0]
     assert row["failure"] in result.failures
     assert load_captures(Store.of(config), config) == {}
+
+
+def test_a_missing_image_is_a_row_and_stops_no_other(ingested):
+    store = Store.of(ingested)
+    uri = store.read("captures", ["uri"])["uri"][0].as_py()
+    (store.root / uri).unlink()
+    result = preprocess(ingested)
+    assert result.failures["unreadable"] == 1
+    assert result.prepared > 0
+
+
+def test_chunks_of_a_killed_run_do_not_stay(ingested):
+    orphan = Store.of(ingested).path("staging", "orphan.arrow")
+    orphan.write_bytes(b"prepared captures")
+    preprocess(ingested)
+    assert not orphan.exists()
+
+
+def test_an_unknown_executor_is_refused_by_name(ingested):
+    with pytest.raises(ConfigError, match="there are auto, sequential"):
+        preprocess(ingested, executor="threads")
 
 
 def test_captures_load_as_read_only_views_of_the_prepared_pixels(ingested):

@@ -50,7 +50,7 @@ def test_a_move_that_was_cut_off_is_finished(layout: Layout, tmp_path: Path) -> 
 
 
 def test_tables_made_by_hand_are_not_mixed_in(layout: Layout) -> None:
-    (layout.var / "data" / "captures").mkdir(parents=True)
+    (layout.var / "data" / "tables" / "captures").mkdir(parents=True)
     assert "other/unnamed" in (switch_world(layout, None) or "")
 
 
