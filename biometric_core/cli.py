@@ -2,11 +2,13 @@
 
 import json
 import logging
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -41,6 +43,11 @@ AsOfOption = Annotated[
 ]
 
 
+_NO_CAPTURES = (
+    "no prepared captures of that day: `biometric ingest --captured-at DAY`, `biometric preprocess`"
+)
+
+
 class _State:
     """Global options of one invocation."""
 
@@ -57,11 +64,15 @@ def _version(value: bool) -> None:
 @app.callback()
 def main(
     profile: Annotated[
-        str | None, typer.Option(help="A file of config/: its values win over base.yaml.")
+        str | None, typer.Option(help="A file of config/ (write it before the command).")
     ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="One value, e.g. training.epochs=20."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="One value, e.g. training.epochs=20; write it before the command.",
+        ),
     ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the log.")] = False,
     version: Annotated[
@@ -127,12 +138,29 @@ def _run(stage: Callable[["Config"], Any], out: Path | None) -> Any:
 def _show(record: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(show_header=False, box=None)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
     for name, value in record.items():
-        shown = json.dumps(value, default=str) if isinstance(value, dict | list) else str(value)
-        table.add_row(f"[bold]{name}[/bold]", shown)
+        table.add_row(name, Text(_readable(value)))
     Console().print(table)
+
+
+def _readable(value: Any) -> str:
+    """One line for each item of a list or dict: paths can be copied, figures found."""
+    if isinstance(value, dict):
+        return "\n".join(f"{key}: {json.dumps(item, default=str)}" for key, item in value.items())
+    if isinstance(value, list):
+        texts = (item if isinstance(item, str) else json.dumps(item, default=str) for item in value)
+        return "\n".join(texts)
+    return str(value)
+
+
+def _hint(nothing_done: bool, hint: str) -> None:
+    if nothing_done:
+        typer.secho(hint, fg=typer.colors.YELLOW, err=True)
 
 
 @app.command()
@@ -194,7 +222,9 @@ def preprocess(
     """Locate and normalise irises and fingerprints of all captures not yet prepared."""
     from biometric_core.preprocess import preprocess as stage
 
-    _run(lambda config: stage(config, executor=executor), out)
+    result = _run(lambda config: stage(config, executor=executor), out)
+    nothing = not any(result[name] for name in ("prepared", "failed", "known"))
+    _hint(nothing, "there are no captures yet: take some in with `biometric ingest`")
 
 
 @app.command()
@@ -260,7 +290,8 @@ def score(day: DayOption, out: JsonOption = None) -> None:
     """Compare a day's captures with the enrolled references, by the champion."""
     from biometric_core.score import score as stage
 
-    _run(lambda config: stage(config, day=day.date()), out)
+    result = _run(lambda config: stage(config, day=day.date()), out)
+    _hint(not result["probes"], _NO_CAPTURES)
 
 
 @app.command()
@@ -274,7 +305,8 @@ def monitor(
     """Tell whether a day's scored captures have drifted; writes the report."""
     from biometric_core.monitor import monitor as stage
 
-    _run(lambda config: stage(config, day=day.date(), force=force), out)
+    result = _run(lambda config: stage(config, day=day.date(), force=force), out)
+    _hint(not result["verdicts"], f"no verdict: {_NO_CAPTURES}")
 
 
 @app.command()
@@ -313,6 +345,20 @@ def status(out: JsonOption = None) -> None:
     from biometric_core.status import status as stage
 
     _run(stage, out)
+
+
+def run() -> NoReturn:
+    """Run the command line and end the process (the `biometric` script)."""
+    code: int | str | None = 0
+    try:
+        app(prog_name="biometric")
+    except SystemExit as end:
+        code = end.code
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Threads of native libraries that still run abort an ordinary exit now and then (seen: status
+    # 134 after a clear error). All work is done and committed here.
+    os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 def _utc(time: datetime | None) -> datetime | None:

@@ -83,7 +83,9 @@ def load_captures(
     """
     version = store.version("features") if version is None else version
     if version is None:
-        raise DataError(f"no prepared captures in {store.root}: run `biometric preprocess` first")
+        raise DataError(
+            f"no prepared captures in {store.root}: run `biometric ingest`, then `biometric preprocess`"
+        )
     chosen = pc.field("captured_at") < _utc(as_of) if as_of else None
     columns = ["capture_id", "subject_id", "modality", "position", "impression", "sensor"]
     captures = store.read("captures", [*columns, "captured_at", "split"], chosen)

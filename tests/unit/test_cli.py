@@ -103,3 +103,17 @@ def test_a_storage_root_that_is_a_file_is_one_line(tmp_path):
     result = run("--set", f"storage.root={tmp_path / 'file'}", "preprocess")
     assert result.exit_code == 1
     assert "error: " in result.output
+
+
+def test_nothing_to_do_says_what_to_do(tmp_path):
+    result = run("--profile", "test", "--set", f"storage.root={tmp_path / 'data'}", "preprocess")
+    assert result.exit_code == 0
+    assert "biometric ingest" in result.output
+
+
+def test_the_script_ends_with_the_status_of_the_command(tmp_path):
+    (tmp_path / "empty").mkdir()
+    command = [sys.executable, "-m", "biometric_core", "--set", f"storage.root={tmp_path / 'data'}"]
+    for arguments, status in ((["preprocess"], 0), (["ingest", "-s", "empty"], 1), (["nope"], 2)):
+        done = subprocess.run([*command, *arguments], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == status, done.stderr
