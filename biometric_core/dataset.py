@@ -84,7 +84,8 @@ def load_captures(
     version = store.version("features") if version is None else version
     if version is None:
         raise DataError(
-            f"no prepared captures in {store.root}: run `biometric ingest`, then `biometric preprocess`"
+            f"no prepared captures in {store.root}: run `biometric ingest`, then "
+            "`biometric preprocess`"
         )
     chosen = pc.field("captured_at") < _utc(as_of) if as_of else None
     columns = ["capture_id", "subject_id", "modality", "position", "impression", "sensor"]

@@ -77,7 +77,7 @@ def test_a_bad_setting_exits_with_2_and_its_name():
 def test_results_go_to_a_file_or_to_the_terminal_as_json(tmp_path):
     common = ("--profile", "test", "--set", f"storage.root={tmp_path / 'data'}")
     result = run(*common, "preprocess", "--json", "-")
-    assert json.loads(result.output)["prepared"] == 0
+    assert json.loads(result.stdout)["prepared"] == 0
     run(*common, "preprocess", "--json", str(tmp_path / "out.json"))
     assert json.loads((tmp_path / "out.json").read_text())["prepared"] == 0
 
