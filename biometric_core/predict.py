@@ -19,12 +19,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from biometric_core.config import Config, Ingest, Preprocess
-from biometric_core.errors import CaptureRefused, ConfigError, FailureToAcquire, SourceError
-from biometric_core.executors import Executor, choose, map_chunks
-from biometric_core.preprocess import SECONDS_PER_CAPTURE, prepare
+from biometric_core.errors import CaptureRefused, ConfigError, SourceError
+from biometric_core.executors import Executor, choose
+from biometric_core.preprocess import SECONDS_PER_CAPTURE
 from biometric_core.progress import track
 from biometric_core.recogniser import Recogniser, require_preprocessing
 from biometric_core.schemas import Modality, Sample
+from biometric_core.source_sets import prepare_files
 from biometric_core.sources.files import SourceFile, iter_files
 from biometric_core.sources.layouts import SourceCapture, is_clutter, parse
 from biometric_core.tracking import registry
@@ -67,13 +68,6 @@ class PredictResult:
     model_version: str
     seconds: float
     captures_per_second: float
-
-
-@dataclass(frozen=True)
-class _Chunk:
-    captures: tuple[tuple[Modality, bytes], ...]
-    settings: Preprocess
-    limits: Ingest
 
 
 class _Writer(Protocol):
@@ -215,27 +209,10 @@ def _acquire(
                 work.append((number, capture.modality, file.read()))
             except CaptureRefused as refusal:
                 outcomes[number] = refusal.reason
-    chunks = [
-        _Chunk(tuple((m, data) for _, m, data in part), config.preprocess, config.ingest)
-        for part in _parts(work, config.preprocess.chunk_size)
-    ]
-    done = (one for chunk in map_chunks(_prepare_chunk, chunks, executor, config) for one in chunk)
+    done = prepare_files([(m, data) for _, m, data in work], config, executor)
     for (number, _, _), outcome in zip(work, done, strict=True):
         outcomes[number] = outcome
     return outcomes
-
-
-def _prepare_chunk(chunk: _Chunk) -> list[Sample | str]:
-    return [_prepared(data, m, chunk.settings, chunk.limits) for m, data in chunk.captures]
-
-
-def _prepared(
-    data: bytes, modality: Modality, settings: Preprocess, limits: Ingest
-) -> Sample | str:
-    try:
-        return prepare(data, modality, settings, limits)
-    except (CaptureRefused, FailureToAcquire) as failure:
-        return failure.reason
 
 
 def _recognise(

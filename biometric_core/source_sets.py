@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 from biometric_core.config import Config, Ingest, Preprocess
 from biometric_core.dataset import CaptureSet, from_columns
 from biometric_core.errors import CaptureRefused, DataError, FailureToAcquire
-from biometric_core.executors import choose, map_chunks
+from biometric_core.executors import Executor, choose, map_chunks
 from biometric_core.preprocess import SECONDS_PER_CAPTURE, prepare
 from biometric_core.progress import track
 from biometric_core.schemas import Modality, Sample
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Chunk:
-    files: tuple[tuple[SourceCapture, bytes], ...]
+    files: tuple[tuple[Modality, bytes], ...]
     settings: Preprocess
     limits: Ingest
 
@@ -42,11 +42,8 @@ def capture_sets_from_source(config: Config, source: str) -> dict[Modality, Capt
     """
     files = list(_captures(Path(source), config.ingest))
     executor = choose(config, len(files), SECONDS_PER_CAPTURE)
-    chunks = list(_chunks(files, config))
-    done = map_chunks(_prepare_chunk, chunks, executor, config)
-    samples = [
-        s for chunk in track(done, total=len(chunks), description="preparing") for s in chunk
-    ]
+    done = prepare_files([(capture.modality, data) for capture, data in files], config, executor)
+    samples = list(track(done, total=len(files), description="preparing"))
     pairs = zip(files, samples, strict=True)
     acquired = [(capture, data, s) for (capture, data), s in pairs if isinstance(s, Sample)]
     failures = Counter(sample for sample in samples if isinstance(sample, str))
@@ -66,17 +63,21 @@ def _captures(source: Path, limits: Ingest) -> Iterator[tuple[SourceCapture, byt
                 _log.warning("left out a file of the source: %s", refusal)
 
 
-def _chunks(files: list[tuple[SourceCapture, bytes]], config: Config) -> Iterator[_Chunk]:
+def prepare_files(
+    files: Sequence[tuple[Modality, bytes]], config: Config, executor: Executor
+) -> Iterator[Sample | str]:
+    """For the bytes of each file a sample, or the reason code why there is none; in order."""
     size = config.preprocess.chunk_size
-    for start in range(0, len(files), size):
-        yield _Chunk(tuple(files[start : start + size]), config.preprocess, config.ingest)
+    chunks = [
+        _Chunk(tuple(files[start : start + size]), config.preprocess, config.ingest)
+        for start in range(0, len(files), size)
+    ]
+    for samples in map_chunks(_prepare_chunk, chunks, executor, config):
+        yield from samples
 
 
 def _prepare_chunk(chunk: _Chunk) -> list[Sample | str]:
-    return [
-        _prepared(data, capture.modality, chunk.settings, chunk.limits)
-        for capture, data in chunk.files
-    ]
+    return [_prepared(data, m, chunk.settings, chunk.limits) for m, data in chunk.files]
 
 
 def _prepared(
