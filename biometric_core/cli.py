@@ -14,6 +14,7 @@ import typer
 
 from biometric_core import __version__
 from biometric_core.errors import BiometricError, ConfigError
+from biometric_core.terminal import hint, show
 
 if TYPE_CHECKING:
     from biometric_core.config import Config
@@ -122,7 +123,7 @@ def _run(stage: Callable[["Config"], Any], out: Path | None) -> Any:
     record = asdict(result) if is_dataclass(result) and not isinstance(result, type) else result
     text = json.dumps(record, indent=2, default=str, allow_nan=False)
     if out is None:
-        _show(record)
+        show(record)
     elif str(out) == "-":
         typer.echo(text)
     else:
@@ -133,34 +134,6 @@ def _run(stage: Callable[["Config"], Any], out: Path | None) -> Any:
         except OSError as error:
             raise typer.BadParameter(f"can't write it: {error}", param_hint="--json") from error
     return record
-
-
-def _show(record: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(show_header=False, box=None)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for name, value in record.items():
-        table.add_row(name, Text(_readable(value)))
-    Console().print(table)
-
-
-def _readable(value: Any) -> str:
-    """One line for each item of a list or dict: paths can be copied, figures found."""
-    if isinstance(value, dict):
-        return "\n".join(f"{key}: {json.dumps(item, default=str)}" for key, item in value.items())
-    if isinstance(value, list):
-        texts = (item if isinstance(item, str) else json.dumps(item, default=str) for item in value)
-        return "\n".join(texts)
-    return str(value)
-
-
-def _hint(nothing_done: bool, hint: str) -> None:
-    if nothing_done:
-        typer.secho(hint, fg=typer.colors.YELLOW, err=True)
 
 
 @app.command()
@@ -224,7 +197,7 @@ def preprocess(
 
     result = _run(lambda config: stage(config, executor=executor), out)
     nothing = not any(result[name] for name in ("prepared", "failed", "known"))
-    _hint(nothing, "there are no captures yet: take some in with `biometric ingest`")
+    hint(nothing, "there are no captures yet: take some in with `biometric ingest`")
 
 
 @app.command()
@@ -291,7 +264,7 @@ def score(day: DayOption, out: JsonOption = None) -> None:
     from biometric_core.score import score as stage
 
     result = _run(lambda config: stage(config, day=day.date()), out)
-    _hint(not result["probes"], _NO_CAPTURES)
+    hint(not result["probes"], _NO_CAPTURES)
 
 
 @app.command()
@@ -306,7 +279,7 @@ def monitor(
     from biometric_core.monitor import monitor as stage
 
     result = _run(lambda config: stage(config, day=day.date(), force=force), out)
-    _hint(not result["verdicts"], f"no verdict: {_NO_CAPTURES}")
+    hint(not result["verdicts"], f"no verdict: {_NO_CAPTURES}")
 
 
 @app.command()
