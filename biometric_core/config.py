@@ -80,7 +80,7 @@ class Preprocess(Section):
     chunk_size: Positive = 128
     workers: Positive | None = None
     iris_shape: Shape = (64, 512)
-    fingerprint_shape: Shape = (128, 128)
+    fingerprint_shape: Shape = (224, 224)
 
 
 class Ray(Section):

@@ -21,7 +21,7 @@ from biometric_core.store import Store, atomic_write
 
 _log = logging.getLogger(__name__)
 # Raise it when a prepared image would differ: older rows stay readable, newer ones are made beside.
-ALGORITHM = "1"
+ALGORITHM = "2"
 SECONDS_PER_CAPTURE = 0.012  # measured on one core; only decides which executor is worth its start
 _CHUNKS_PER_COMMIT = 64
 

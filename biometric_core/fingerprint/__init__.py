@@ -8,13 +8,14 @@ from biometric_core.fingerprint import core, ridges, segmentation
 from biometric_core.fingerprint.core import Core
 from biometric_core.schemas import Sample, UInt8Array
 
-PERIOD = 5.0  # typical pixels from ridge to ridge in the sample: 128 pixels hold about 25 ridges
-MIN_FOREGROUND = 0.1
+PERIOD = 5.0  # typical pixels from ridge to ridge in the sample: 224 pixels hold about 45 ridges
+FULL_AREA = (25 * PERIOD) ** 2  # pixels: what a good touch shows
+MIN_FOREGROUND = 0.1  # of it
 MIN_RANGE = 20.0  # grey levels
 MAX_ASPECT = 4.0
 
 
-def prepare(gray: UInt8Array, shape: tuple[int, int] = (128, 128)) -> Sample:
+def prepare(gray: UInt8Array, shape: tuple[int, int] = (224, 224)) -> Sample:
     """Segment, scale, normalise and align a fingerprint: its core in the middle, upright.
 
     The scale follows from the ridge period, so that 96x103 pixels (about 200 dpi, enlarged here)
@@ -46,9 +47,9 @@ def prepare(gray: UInt8Array, shape: tuple[int, int] = (128, 128)) -> Sample:
     image = _crop(normal, found, shape, round(segmentation.LEVEL))
     mask = np.asarray(_crop(foreground, found, shape, 0) >= 128, np.uint8) * np.uint8(255)
     image[mask == 0] = round(segmentation.LEVEL)
-    share = float(np.mean(mask > 0))
+    share = min(1.0, float(np.count_nonzero(mask)) / FULL_AREA)
     if share < MIN_FOREGROUND:
-        raise FailureToAcquire("too_little_finger", f"{share:.0%} of the sample is finger")
+        raise FailureToAcquire("too_little_finger", f"{share:.0%} of a full touch")
     quality = {"usable_area": share, "ridge_clarity": clarity, "core": found.strength}
     return Sample(image, mask, {**quality, "overall": float(np.sqrt(share * clarity))})
 

@@ -20,6 +20,10 @@ REDUCTION = 16  # input pixels per cell of the last feature map, each way
 HEAD_CHANNELS = 32
 
 
+# Of a fingerprint the middle, around the core: further out, pressure decides what is seen.
+WINDOWS = {Modality.FINGERPRINT: 128}
+
+
 def standardise(modality: Modality, images: Tensor, masks: Tensor) -> Tensor:
     """Bring captures to the network's input: zero mean and unit variance over the usable pixels.
 
@@ -31,6 +35,7 @@ def standardise(modality: Modality, images: Tensor, masks: Tensor) -> Tensor:
     Returns:
         float32 (N, 2, h, w): the image (0 where masked, clamped to [-4, 4]) and the mask in [0, 1].
     """
+    images, masks = _window(modality, images), _window(modality, masks)
     mask = (masks > 0).float()
     stacked = torch.stack([images.float() * mask, mask], dim=1)
     resized = functional.interpolate(stacked, size=INPUT_SHAPES[modality], mode="area")
@@ -41,6 +46,13 @@ def standardise(modality: Modality, images: Tensor, masks: Tensor) -> Tensor:
     variance = (centred.square() * weight).sum(dim=(2, 3), keepdim=True) / usable
     scaled = centred / variance.sqrt().clamp(min=1e-3)
     return torch.cat([scaled.clamp(-4, 4) * (weight > 0), weight], dim=1)
+
+
+def _window(modality: Modality, maps: Tensor) -> Tensor:
+    if modality not in WINDOWS:
+        return maps
+    top, left = (max(0, (side - WINDOWS[modality]) // 2) for side in maps.shape[-2:])
+    return maps[..., top : maps.shape[-2] - top, left : maps.shape[-1] - left]
 
 
 class ResidualBlock(nn.Module):

@@ -17,7 +17,7 @@ from biometric_core.fingerprint import core, ridges, segmentation
 @pytest.mark.parametrize(("period", "shape"), [(9.0, (374, 388)), (3.6, (103, 96))])
 def test_both_resolutions_come_to_the_same_ridge_scale(period, shape):
     sample = fingerprint.prepare(draw_finger(period, shape))
-    assert sample.image.shape == sample.mask.shape == (128, 128)
+    assert sample.image.shape == sample.mask.shape == (224, 224)
     found, _ = ridges.period(sample.image)
     assert found == pytest.approx(fingerprint.PERIOD, rel=0.2)
 
@@ -33,7 +33,9 @@ def test_only_the_finger_is_usable_and_all_else_is_level():
 
 
 def likeness(one, other):
+    """Correlation around the core, which a small error of the turn leaves in place."""
     both = (one.mask > 0) & (other.mask > 0)
+    both[:48], both[-48:], both[:, :48], both[:, -48:] = False, False, False, False
     return max(
         np.corrcoef(one.image[both], np.roll(other.image, (dy, dx), (0, 1))[both])[0, 1]
         for dy in range(-3, 4)

@@ -7,7 +7,7 @@ from biometric_core.models.branches import INPUT_SHAPES
 from biometric_core.schemas import Modality
 
 BOTH = ModelSpec(
-    shapes={"iris": (64, 512), "fingerprint": (128, 128)},
+    shapes={"iris": (64, 512), "fingerprint": (224, 224)},
     identities={"iris": 6, "fingerprint": 4},
     subjects=3,
     width=4,
@@ -34,7 +34,7 @@ def batch(rows, present):
 
 def test_embeds_uint8_captures_to_unit_vectors_the_same_in_any_batch():
     net = BiometricNet(BOTH).eval()
-    images = torch.randint(0, 256, (5, 128, 128), dtype=torch.uint8)
+    images = torch.randint(0, 256, (5, 224, 224), dtype=torch.uint8)
     masks = torch.full_like(images, 255)
     with torch.inference_mode():
         together = net.embed(Modality.FINGERPRINT, images, masks)
@@ -68,7 +68,7 @@ def test_a_step_with_nothing_has_zero_loss_and_still_a_gradient():
 
 def test_a_modality_that_was_not_trained_is_refused_by_name():
     net = BiometricNet(ONE).eval()
-    blank = torch.zeros(1, 128, 128, dtype=torch.uint8)
+    blank = torch.zeros(1, 224, 224, dtype=torch.uint8)
     with pytest.raises(ModelError, match="iris, not fingerprint"):
         net.embed(Modality.FINGERPRINT, blank, blank)
 

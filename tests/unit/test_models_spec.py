@@ -15,7 +15,7 @@ def test_survives_json():
 
 def test_modalities_have_a_fixed_order():
     spec = ModelSpec(
-        shapes={"fingerprint": (128, 128), "iris": (64, 512)},
+        shapes={"fingerprint": (224, 224), "iris": (64, 512)},
         identities={"fingerprint": 2, "iris": 2},
         subjects=2,
     )
