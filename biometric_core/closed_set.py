@@ -8,9 +8,10 @@ import numpy.typing as npt
 
 from biometric_core import metrics
 from biometric_core.dataset import CaptureSet
-from biometric_core.gallery import BoolArray, IndexArray
+from biometric_core.gallery import BoolArray
 from biometric_core.recogniser import Recogniser
 from biometric_core.schemas import Float32Array, Modality
+from biometric_core.templates import IndexArray
 
 _MODALITIES = (Modality.IRIS, Modality.FINGERPRINT)
 

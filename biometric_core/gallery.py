@@ -6,78 +6,61 @@ log-likelihood ratios of the positions present in both are summed: a missing mod
 nothing and is never imputed.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from biometric_core.dataset import CaptureSet
-from biometric_core.iris.phase_code import PhaseCodes, distances
 from biometric_core.schemas import Float32Array, Modality
+from biometric_core.templates import Embeddings, IndexArray, Templates
 
 StrArray = npt.NDArray[Any]
 BoolArray = npt.NDArray[np.bool_]
-IndexArray = npt.NDArray[np.int64]
 Fuse = Callable[[Mapping[Modality, Float32Array], BoolArray], Float32Array]
 
 
 @dataclass(frozen=True)
 class Channel:
-    """One stream of embeddings over the items; a fused comparison has one for each position.
+    """One encoder's templates over the items; a fused comparison has some for each position.
 
     Attributes:
-        embeddings: float32, (N, D), unit length; rows of absent items are not looked at.
+        templates: of N items; rows of absent items are not looked at.
         present: bool, (N,).
-        weight: score = weight * cosine + bias.
+        weight: score = weight * similarity + bias.
         bias: see weight.
+        modality: what the samples show; empty where channels are of several.
+        position: which eye or finger; empty where samples are of several.
     """
 
-    embeddings: Float32Array
+    templates: Templates
     present: BoolArray
     weight: float = 1.0
     bias: float = 0.0
+    modality: str = ""
+    position: str = ""
 
     def scores(self, start: int, stop: int) -> Float32Array:
         """Items [start, stop) against all, float32 (B, N)."""
-        cosine = self.embeddings[start:stop] @ self.embeddings.T
-        return np.asarray(self.weight * cosine + self.bias, dtype=np.float32)
+        block = self.templates.take(np.arange(start, stop))
+        similarity = block.similarities(self.templates)
+        return np.asarray(self.weight * similarity + self.bias, dtype=np.float32)
 
 
 @dataclass(frozen=True)
-class CodeChannel:
-    """Phase codes of irises, a second encoder beside the embeddings.
+class Encoded:
+    """Templates of the captures of a modality, and what turns similarity into an LLR."""
 
-    Attributes:
-        codes: of N items; rows of absent items are not looked at.
-        present: bool, (N,).
-        weight: score = weight * (0.5 - masked Hamming distance) + bias.
-        bias: see weight.
-    """
-
-    codes: PhaseCodes
-    present: BoolArray
+    templates: Templates
     weight: float = 1.0
     bias: float = 0.0
 
-    def scores(self, start: int, stop: int) -> Float32Array:
-        """Items [start, stop) against all, float32 (B, N)."""
-        distance = distances(PhaseCodes(self.codes.signs[start:stop]), self.codes)
-        return np.asarray(self.weight * (0.5 - distance) + self.bias, dtype=np.float32)
-
-
-@dataclass(frozen=True)
-class Coded:
-    """Phase codes of the captures of a modality, and what turns similarity into an LLR."""
-
-    codes: PhaseCodes
-    weight: float = 1.0
-    bias: float = 0.0
-
-    def channel(self, rows: IndexArray) -> CodeChannel:
-        """The codes of these rows as a channel; -1 stands for an absent item."""
-        return CodeChannel(PhaseCodes(self.codes.signs[rows]), rows >= 0, self.weight, self.bias)
+    def channel(self, rows: IndexArray, modality: str = "", position: str = "") -> Channel:
+        """The templates of these rows as a channel; -1 stands for an absent item."""
+        taken = self.templates.take(rows)
+        return Channel(taken, rows >= 0, self.weight, self.bias, modality, position)
 
 
 @dataclass(frozen=True)
@@ -88,26 +71,37 @@ class Gallery:
         items: str, (N,), the id of each item.
         subjects: str, (N,).
         labels: str, (N,), what makes a pair mated: the identity, or the subject where fused.
-        channels: embeddings and codes; scores of channels are summed.
+        channels: scores of channels are summed.
         average: divide the sum by the number of channels present in both items.
     """
 
     items: StrArray
     subjects: StrArray
     labels: StrArray
-    channels: tuple[Channel | CodeChannel, ...]
+    channels: tuple[Channel, ...]
     average: bool = False
 
     def __len__(self) -> int:
         return len(self.items)
 
+    def only(self, keep: Callable[[Channel], bool]) -> "Gallery":
+        """The same items compared by some channels alone: one encoder, one eye."""
+        return replace(self, channels=tuple(filter(keep, self.channels)))
+
     def scores(self, start: int, stop: int) -> Float32Array:
-        """Items [start, stop) against all, float32 (B, N); NaN where nothing is common to both."""
+        """Items [start, stop) against all, float32 (B, N); NaN where nothing is common to both.
+
+        Raises:
+            ValueError: an encoder gives scores that are not finite.
+        """
         total = np.zeros((stop - start, len(self)), dtype=np.float32)
         common = np.zeros(total.shape, dtype=np.int32)
         for channel in self.channels:
             both = channel.present[start:stop, None] & channel.present[None, :]
-            total += np.where(both, channel.scores(start, stop), np.float32(0))
+            scores = channel.scores(start, stop)
+            if not (np.isfinite(scores) | ~both).all():
+                raise ValueError("scores that are not finite: the model is damaged")
+            total += np.where(both, scores, np.float32(0))
             common += both
         if self.average:
             total /= np.maximum(common, 1)
@@ -115,42 +109,26 @@ class Gallery:
         return total
 
 
-def modality_gallery(
-    captures: CaptureSet,
-    embeddings: Float32Array,
-    weight: float = 1.0,
-    bias: float = 0.0,
-    coded: Coded | None = None,
-) -> Gallery:
+def modality_gallery(captures: CaptureSet, encoders: Sequence[Encoded]) -> Gallery:
     """The captures of one modality as items; a pair is mated where the identity is the same.
 
     Args:
         captures: N captures.
-        embeddings: float32, (N, D), unit length.
-        weight: calibration, score = weight * cosine + bias.
-        bias: see weight.
-        coded: phase codes of the same captures, whose scores are added.
+        encoders: templates of the same captures; their scores are added.
 
     Raises:
-        ValueError: embeddings don't fit the captures or are not finite.
+        ValueError: templates don't fit the captures.
     """
-    _check_embeddings(embeddings, len(captures))
-    channel = Channel(embeddings, np.ones(len(captures), dtype=np.bool_), weight, bias)
-    codes = (coded.channel(np.arange(len(captures))),) if coded else ()
-    return Gallery(captures.capture_id, captures.subject_id, captures.identity, (channel, *codes))
+    everything = np.arange(len(captures))
+    for encoded in encoders:
+        _check_length(encoded, captures)
+    channels = tuple(encoded.channel(everything, captures.modality) for encoded in encoders)
+    return Gallery(captures.capture_id, captures.subject_id, captures.identity, channels)
 
 
-def code_gallery(captures: CaptureSet, coded: Coded) -> Gallery:
-    """The captures of one modality as items, compared by their phase codes alone."""
-    channel = coded.channel(np.arange(len(captures)))
-    return Gallery(captures.capture_id, captures.subject_id, captures.identity, (channel,))
-
-
-def _check_embeddings(embeddings: Float32Array, expected: int) -> None:
-    if embeddings.ndim != 2 or len(embeddings) != expected:
-        raise ValueError(f"embeddings {embeddings.shape} do not fit {expected} captures")
-    if not np.isfinite(embeddings).all():
-        raise ValueError("embeddings hold values that are not finite: the model is damaged")
+def _check_length(encoded: Encoded, captures: CaptureSet) -> None:
+    if len(encoded.templates) != len(captures):
+        raise ValueError(f"{len(encoded.templates)} templates do not fit {len(captures)} captures")
 
 
 @dataclass(frozen=True)
@@ -196,27 +174,20 @@ def visits(sets: Mapping[Modality, CaptureSet]) -> Visits:
 
 
 def fused_gallery(
-    sets: Mapping[Modality, CaptureSet],
-    embeddings: Mapping[Modality, Float32Array],
-    calibration: Mapping[Modality, tuple[float, float]],
-    coded: Mapping[Modality, Coded] | None = None,
+    sets: Mapping[Modality, CaptureSet], encoders: Mapping[Modality, Sequence[Encoded]]
 ) -> Gallery:
     """Visits as items; the score is the sum of log-likelihood ratios over common positions.
 
     Args:
         sets: captures of each modality that takes part.
-        embeddings: float32 (N, D) for each modality.
-        calibration: (weight, bias) for each modality.
-        coded: phase codes, for modalities that have them; their ratios are added.
+        encoders: templates of the same captures, for each modality.
     """
     grouped = visits(sets)
-    channels: list[Channel | CodeChannel] = []
-    for (modality, _), rows in grouped.rows.items():
-        _check_embeddings(embeddings[modality], len(sets[modality]))
-        weight, bias = calibration[modality]
-        channels.append(Channel(embeddings[modality][rows], rows >= 0, weight, bias))
-        if coded and modality in coded:
-            channels.append(coded[modality].channel(rows))
+    channels: list[Channel] = []
+    for (modality, position), rows in grouped.rows.items():
+        for encoded in encoders[modality]:
+            _check_length(encoded, sets[modality])
+            channels.append(encoded.channel(rows, modality, position))
     return Gallery(grouped.items, grouped.subjects, grouped.subjects, tuple(channels))
 
 
@@ -257,4 +228,4 @@ def _fused_channel(
     fused = fuse(vectors, present[known])
     whole = np.zeros((len(known), fused.shape[1]), dtype=np.float32)
     whole[known] = fused
-    return Channel(whole, known)
+    return Channel(Embeddings(whole), known)

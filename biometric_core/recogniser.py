@@ -19,12 +19,13 @@ from biometric_core.calibration import Calibration, fit_calibration
 from biometric_core.config import Config, Ingest, Preprocess
 from biometric_core.dataset import CaptureSet
 from biometric_core.errors import ModelError
-from biometric_core.gallery import Coded, Gallery, code_gallery, fused_gallery, modality_gallery
+from biometric_core.gallery import Encoded, Gallery, fused_gallery, modality_gallery
 from biometric_core.iris import phase_code
 from biometric_core.match import Comparisons, compare_all
 from biometric_core.models import BiometricNet, ModelSpec
 from biometric_core.preprocess import prepare, preprocess_version
 from biometric_core.schemas import Float32Array, Modality, Sample, UInt8Array
+from biometric_core.templates import Embeddings
 
 if TYPE_CHECKING:
     from biometric_core.train import Fitted
@@ -41,7 +42,7 @@ class Recogniser:
         spec: how to build the network.
         net: the network, in evaluation mode, on the CPU.
         calibration: cosine to log-likelihood ratio, by modality.
-        code_calibration: phase-code similarity to log-likelihood ratio, for irises.
+        code_calibration: similarity to log-likelihood ratio of a modality's second encoder.
         thresholds: by modality and `fused`: LLR threshold by FMR, as measured on validation
             subjects; an FMR that they could not carry is absent.
         subjects: training subjects, the classes of the closed-set head, in order.
@@ -58,7 +59,7 @@ class Recogniser:
     settings: Preprocess
     preprocess_version: str
     limits: Ingest = field(default_factory=Ingest)
-    code_calibration: Calibration = field(default_factory=Calibration)
+    code_calibration: Mapping[Modality, Calibration] = field(default_factory=dict)
 
     @classmethod
     def from_fitted(
@@ -156,12 +157,34 @@ class Recogniser:
         scores += np.float32(calibration.bias)
         return scores
 
-    def coded(self, modality: Modality, images: UInt8Array, masks: UInt8Array) -> Coded | None:
-        """Phase codes with their calibration; None for a modality that has no such encoder."""
+    def coded(
+        self, modality: Modality, images: UInt8Array, masks: UInt8Array
+    ) -> tuple[Encoded, ...]:
+        """What the encoders that are not learned make of captures, with their calibration."""
         if modality is not Modality.IRIS:
-            return None
-        calibration = self.code_calibration
-        return Coded(phase_code.encode(images, masks), calibration.weight, calibration.bias)
+            return ()
+        calibration = self.code_calibration.get(modality, Calibration())
+        codes = phase_code.encode(images, masks)
+        return (Encoded(codes, calibration.weight, calibration.bias),)
+
+    def encoded(
+        self, captures: CaptureSet, embeddings: Float32Array | None = None
+    ) -> tuple[Encoded, ...]:
+        """Templates of all encoders, the learned one first.
+
+        Args:
+            captures: N prepared captures.
+            embeddings: float32 (N, D) of the same captures, where they are known.
+
+        Raises:
+            ValueError: embeddings don't fit the captures or are not finite.
+        """
+        vectors = self.embed_set(captures) if embeddings is None else embeddings
+        if vectors.ndim != 2 or len(vectors) != len(captures) or not np.isfinite(vectors).all():
+            raise ValueError(f"embeddings {vectors.shape} do not fit {len(captures)} captures")
+        calibration = self.calibration.get(captures.modality, Calibration())
+        learned = Encoded(Embeddings(vectors), calibration.weight, calibration.bias)
+        return (learned, *self.coded(captures.modality, captures.images, captures.masks))
 
     def galleries(
         self, sets: Mapping[Modality, CaptureSet], embeddings: Mapping[Modality, Float32Array]
@@ -172,14 +195,9 @@ class Recogniser:
             sets: captures by modality.
             embeddings: float32 (N, D) of the same captures.
         """
-        calibration = {m: (c.weight, c.bias) for m, c in self.calibration.items()}
-        found = {m: self.coded(m, captures.images, captures.masks) for m, captures in sets.items()}
-        coded = {modality: codes for modality, codes in found.items() if codes}
-        result = {
-            m.value: modality_gallery(captures, embeddings[m], *calibration[m], coded.get(m))
-            for m, captures in sets.items()
-        }
-        return {**result, FUSED: fused_gallery(sets, embeddings, calibration, coded)}
+        encoders = {m: self.encoded(captures, embeddings[m]) for m, captures in sets.items()}
+        result = {m.value: modality_gallery(sets[m], found) for m, found in encoders.items()}
+        return {**result, FUSED: fused_gallery(sets, encoders)}
 
     def compare_samples(
         self, modality: Modality, probes: Sequence[Sample], references: Sequence[Sample]
@@ -191,11 +209,11 @@ class Recogniser:
         )
         sides = list(zip(images, masks, strict=True))
         scores = self.compare(modality, *(self.embed(modality, *side) for side in sides))
-        codes = [self.coded(modality, *side) for side in sides]
-        if codes[0] is None or codes[1] is None:
-            return scores
-        alike = 0.5 - phase_code.distances(codes[0].codes, codes[1].codes)
-        return np.asarray(scores + codes[0].weight * alike + codes[0].bias, dtype=np.float32)
+        coded = (self.coded(modality, *side) for side in sides)
+        for probe, reference in zip(*coded, strict=True):
+            alike = probe.templates.similarities(reference.templates)
+            scores += np.float32(probe.weight) * alike + np.float32(probe.bias)
+        return scores
 
     def threshold(self, fmr: float, modality: Modality | str | None = None) -> float:
         """The LLR from which a comparison is accepted at a false match rate.
@@ -271,25 +289,23 @@ def calibrated(recogniser: Recogniser, validation: Mapping[Modality, CaptureSet]
     sets = {m: validation[m] for m in recogniser.modalities if len(validation.get(m, ()))}
     embeddings = {modality: recogniser.embed_set(captures) for modality, captures in sets.items()}
     calibration = dict(recogniser.calibration)
+    code_calibration = dict(recogniser.code_calibration)
     for modality, captures in sets.items():
-        calibration[modality] = fit_calibration(
-            compare_all(modality_gallery(captures, embeddings[modality]))
-        )
-    fitted = replace(
-        recogniser, calibration=calibration, code_calibration=_code_calibration(recogniser, sets)
-    )
+        learned, *coded = recogniser.encoded(captures, embeddings[modality])
+        calibration[modality] = _fitted(captures, learned)
+        for encoded in coded:
+            code_calibration[modality] = _fitted(captures, encoded)
+    fitted = replace(recogniser, calibration=calibration, code_calibration=code_calibration)
     usable = {m: captures for m, captures in sets.items() if calibration[m].fitted}
     galleries = fitted.galleries(usable, embeddings) if usable else {}
     thresholds = {name: _thresholds(compare_all(one)) for name, one in galleries.items()}
     return replace(fitted, thresholds=thresholds)
 
 
-def _code_calibration(recogniser: Recogniser, sets: Mapping[Modality, CaptureSet]) -> Calibration:
-    captures = sets.get(Modality.IRIS)
-    if captures is None:
-        return recogniser.code_calibration
-    codes = Coded(phase_code.encode(captures.images, captures.masks))
-    return fit_calibration(compare_all(code_gallery(captures, codes)))
+def _fitted(captures: CaptureSet, encoded: Encoded) -> Calibration:
+    """The calibration of one encoder alone."""
+    plain = Encoded(encoded.templates)
+    return fit_calibration(compare_all(modality_gallery(captures, [plain])))
 
 
 def require_preprocessing(recogniser: Recogniser, config: Config) -> None:

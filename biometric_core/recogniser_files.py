@@ -22,7 +22,7 @@ from biometric_core.store import atomic_write
 
 TENSORS = "model.safetensors"
 DESCRIPTION = "recogniser.json"
-FORMAT = "biometric-recogniser-2"
+FORMAT = "biometric-recogniser-3"
 _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError)
 
 
@@ -40,7 +40,7 @@ def write(folder: Path, fields: Mapping[str, Any]) -> None:
         "tensors_sha256": hashlib.sha256(tensors).hexdigest(),
         "spec": fields["spec"].to_json(),
         "calibration": {m.value: asdict(c) for m, c in fields["calibration"].items()},
-        "code_calibration": asdict(fields["code_calibration"]),
+        "code_calibration": {m.value: asdict(c) for m, c in fields["code_calibration"].items()},
         "thresholds": {
             name: {repr(fmr): value for fmr, value in values.items()}
             for name, values in fields["thresholds"].items()
@@ -90,10 +90,10 @@ def _rebuilt(description: dict[str, Any], tensors: bytes) -> dict[str, Any]:
     return {
         "spec": spec,
         "net": net.eval(),
-        "calibration": {
-            Modality(m): Calibration(**c) for m, c in description["calibration"].items()
+        **{
+            name: {Modality(m): Calibration(**c) for m, c in description[name].items()}
+            for name in ("calibration", "code_calibration")
         },
-        "code_calibration": Calibration(**description["code_calibration"]),
         "thresholds": {
             name: {float(fmr): float(value) for fmr, value in values.items()}
             for name, values in description["thresholds"].items()

@@ -7,12 +7,14 @@ imaginary part are two bits a cell. Distances are normalised by the number of bi
 
 from dataclasses import dataclass
 from functools import cache
+from typing import ClassVar, Self
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from biometric_core.schemas import Float32Array, UInt8Array
+from biometric_core.templates import IndexArray
 
 ROWS, COLUMNS = 16, 256
 WAVELENGTH = 18.0  # cells of the code's grid
@@ -31,9 +33,18 @@ class PhaseCodes:
     """
 
     signs: Float32Array
+    encoder: ClassVar[str] = "phase_code"
 
     def __len__(self) -> int:
         return len(self.signs)
+
+    def take(self, rows: IndexArray) -> Self:
+        """See `templates.Templates`."""
+        return type(self)(self.signs[rows])
+
+    def similarities(self, references: Self) -> Float32Array:
+        """0.5 - distance: 0.5 for equal codes, about 0 for different eyes; float32 (N, M)."""
+        return np.asarray(0.5 - distances(self, references), np.float32)
 
 
 def encode(images: UInt8Array, masks: UInt8Array) -> PhaseCodes:

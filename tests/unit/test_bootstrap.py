@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from biometric_core import bootstrap, metrics
 from biometric_core.gallery import Channel, Gallery
 from biometric_core.match import Comparisons, compare_all, identify
+from biometric_core.templates import Embeddings
 
 
 def people(seed, subjects, captures=4, noise=0.6, dim=24, eyes=2):
@@ -20,7 +21,7 @@ def people(seed, subjects, captures=4, noise=0.6, dim=24, eyes=2):
     vectors = vectors + noise * dim**0.5 / 4 * rng.normal(size=vectors.shape)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     items = np.array([f"c{i}" for i in range(len(names))])
-    channel = Channel(vectors.astype(np.float32), np.ones(len(names), bool))
+    channel = Channel(Embeddings(vectors.astype(np.float32)), np.ones(len(names), bool))
     gallery = Gallery(items, names, labels, (channel,))
     return compare_all(gallery), identify(gallery)
 

@@ -2,9 +2,17 @@ import numpy as np
 import pytest
 
 from biometric_core.dataset import CaptureSet, from_columns
-from biometric_core.gallery import feature_gallery, fused_gallery, modality_gallery, visits
+from biometric_core.gallery import (
+    Encoded,
+    feature_gallery,
+    fused_gallery,
+    modality_gallery,
+    visits,
+)
+from biometric_core.iris import phase_code
 from biometric_core.match import compare_all
 from biometric_core.schemas import Modality
+from biometric_core.templates import Embeddings
 
 IRIS, FINGER = Modality.IRIS, Modality.FINGERPRINT
 LEFT, RIGHT, THUMB = "left", "right", "left_thumb"
@@ -45,16 +53,20 @@ SETS = {
 EMBEDDINGS = {IRIS: unit(5), FINGER: unit(4, seed=1)}
 
 
+def encoders(modality, weight=1.0, bias=0.0):
+    return [Encoded(Embeddings(EMBEDDINGS[modality]), weight, bias)]
+
+
 def test_the_two_eyes_of_a_subject_are_two_identities():
-    found = compare_all(modality_gallery(SETS[IRIS], EMBEDDINGS[IRIS]))
+    found = compare_all(modality_gallery(SETS[IRIS], encoders(IRIS)))
     mated = {(i, j) for i, j, m in zip(found.first, found.second, found.mated, strict=True) if m}
     assert mated == {(0, 1)}
     assert len(found) == 10  # non-mated over all positions, within and between subjects
 
 
 def test_scores_are_calibrated():
-    raw = compare_all(modality_gallery(SETS[IRIS], EMBEDDINGS[IRIS]))
-    found = compare_all(modality_gallery(SETS[IRIS], EMBEDDINGS[IRIS], 3.0, -1.0))
+    raw = compare_all(modality_gallery(SETS[IRIS], encoders(IRIS)))
+    found = compare_all(modality_gallery(SETS[IRIS], encoders(IRIS, 3.0, -1.0)))
     np.testing.assert_allclose(found.scores, 3 * raw.scores - 1, atol=1e-5)
 
 
@@ -74,8 +86,8 @@ def test_of_two_captures_of_one_impression_the_first_counts():
 
 
 def test_fused_score_is_the_sum_over_what_both_visits_have():
-    calibration = {IRIS: (2.0, 0.25), FINGER: (5.0, -1.0)}
-    found = compare_all(fused_gallery(SETS, EMBEDDINGS, calibration))
+    both_kinds = {IRIS: encoders(IRIS, 2.0, 0.25), FINGER: encoders(FINGER, 5.0, -1.0)}
+    found = compare_all(fused_gallery(SETS, both_kinds))
     scores = {
         (str(found.items[i]), str(found.items[j])): score
         for i, j, score in zip(found.first, found.second, found.scores, strict=True)
@@ -127,10 +139,22 @@ def test_feature_fusion_of_one_modality_alone():
     )
 
 
-def test_embeddings_that_do_not_fit_are_refused():
+def test_templates_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="do not fit"):
-        modality_gallery(SETS[IRIS], EMBEDDINGS[FINGER])
-    broken = EMBEDDINGS[IRIS].copy()
-    broken[0, 0] = np.nan
-    with pytest.raises(ValueError, match="finite"):
-        modality_gallery(SETS[IRIS], broken)
+        modality_gallery(SETS[IRIS], encoders(FINGER))
+    with pytest.raises(ValueError, match="do not fit"):
+        fused_gallery(SETS, {IRIS: encoders(IRIS), FINGER: encoders(IRIS)})
+
+
+def test_scores_of_several_encoders_are_added_and_can_be_told_apart():
+    sheets = np.random.default_rng(0).integers(0, 256, (5, 64, 512), dtype=np.uint8)
+    codes = Encoded(phase_code.encode(sheets, np.full_like(sheets, 255)), 4.0, -1.0)
+    whole = modality_gallery(SETS[IRIS], [*encoders(IRIS), codes])
+    alone = [
+        whole.only(lambda channel, name=name: channel.templates.encoder == name)
+        for name in ("embedding", "phase_code")
+    ]
+    parts = [gallery.scores(0, 5) for gallery in alone]
+    np.testing.assert_allclose(whole.scores(0, 5), parts[0] + parts[1], atol=1e-5)
+    expected = 4 * (0.5 - phase_code.distances(codes.templates, codes.templates)) - 1
+    np.testing.assert_allclose(parts[1], expected, atol=1e-5)

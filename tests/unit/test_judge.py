@@ -12,9 +12,10 @@ from biometric_core.calibration import Calibration
 from biometric_core.config import Config
 from biometric_core.dataset import from_columns
 from biometric_core.errors import ModelError
-from biometric_core.gallery import fused_gallery, modality_gallery
+from biometric_core.gallery import Encoded, fused_gallery, modality_gallery
 from biometric_core.judge import Improvement, judge
 from biometric_core.schemas import Modality
+from biometric_core.templates import Embeddings
 
 DAY = date(2026, 1, 3)
 LATENCY = {"p50_ms": 5.0}
@@ -46,11 +47,13 @@ class Model:
         return (noisy / np.linalg.norm(noisy, axis=1, keepdims=True)).astype(np.float32)
 
     def galleries(self, sets, embeddings):
-        weights = {m: (c.weight, c.bias) for m, c in self.calibration.items()}
-        found = {
-            m.value: modality_gallery(one, embeddings[m], *weights[m]) for m, one in sets.items()
+        encoders = {
+            m: [Encoded(Embeddings(embeddings[m]), c.weight, c.bias)]
+            for m, c in self.calibration.items()
+            if m in sets
         }
-        return {**found, "fused": fused_gallery(sets, embeddings, weights)}
+        found = {m.value: modality_gallery(one, encoders[m]) for m, one in sets.items()}
+        return {**found, "fused": fused_gallery(sets, encoders)}
 
     def fuse(self, embeddings, present):
         del present

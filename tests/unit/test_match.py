@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from biometric_core import metrics
 from biometric_core.gallery import Channel, Gallery
 from biometric_core.match import Comparisons, compare_all, identify
+from biometric_core.templates import Embeddings
 
 
 def gallery_of(embeddings, labels, subjects=None, items=None):
@@ -15,7 +16,7 @@ def gallery_of(embeddings, labels, subjects=None, items=None):
         items=np.array([f"c{i}" for i in range(n)] if items is None else items),
         subjects=np.asarray(labels if subjects is None else subjects),
         labels=np.asarray(labels),
-        channels=(Channel(embeddings, np.ones(n, bool)),),
+        channels=(Channel(Embeddings(embeddings), np.ones(n, bool)),),
     )
 
 
@@ -69,15 +70,15 @@ def test_a_limit_keeps_every_mated_pair_and_the_same_sample_for_every_model():
 
 def test_pairs_without_anything_in_common_are_left_out():
     rng = np.random.default_rng(0)
-    left = Channel(unit(rng, 3), np.array([True, True, False]), 2.0, 0.5)
-    right = Channel(unit(rng, 3), np.array([True, False, True]), 3.0, -0.5)
+    left = Channel(Embeddings(unit(rng, 3)), np.array([True, True, False]), 2.0, 0.5)
+    right = Channel(Embeddings(unit(rng, 3)), np.array([True, False, True]), 3.0, -0.5)
     names = np.array(["a#1", "a#2", "b#1"])
     subjects = np.array(["a", "a", "b"])
     found = compare_all(Gallery(names, subjects, subjects, (left, right)))
     assert list(zip(found.first, found.second, strict=True)) == [(0, 1), (0, 2)]
     expected = [
-        2 * left.embeddings[0] @ left.embeddings[1] + 0.5,
-        3 * right.embeddings[0] @ right.embeddings[2] - 0.5,
+        2 * left.templates.vectors[0] @ left.templates.vectors[1] + 0.5,
+        3 * right.templates.vectors[0] @ right.templates.vectors[2] - 0.5,
     ]
     np.testing.assert_allclose(found.scores, expected, atol=1e-6)
 
@@ -85,7 +86,7 @@ def test_pairs_without_anything_in_common_are_left_out():
 def test_garbage_under_absent_items_changes_nothing():
     vectors = unit(np.random.default_rng(0), 3)
     vectors[2] = np.nan
-    channel = Channel(vectors, np.array([True, True, False]))
+    channel = Channel(Embeddings(vectors), np.array([True, True, False]))
     subjects = np.array(["a", "b", "c"])
     found = compare_all(Gallery(subjects, subjects, subjects, (channel,)))
     assert len(found) == 1
