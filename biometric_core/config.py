@@ -24,6 +24,7 @@ from biometric_core.errors import ConfigError
 ENV_PREFIX = "BIOMETRIC__"
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
+Fusion = Literal["concat", "attention", "weighted_sum"]
 Shape = tuple[Annotated[int, Field(ge=16, le=1024)], Annotated[int, Field(ge=16, le=1024)]]
 
 
@@ -110,7 +111,7 @@ class Training(Section):
     patience: Positive = 6
     embedding_dim: Annotated[int, Field(ge=8, le=2048)] = 128
     width: Annotated[int, Field(ge=4, le=256)] = 32
-    fusion: Literal["concat", "attention", "weighted_sum"] = "concat"
+    fusion: Fusion = "concat"
     head: Literal["arcface", "softmax"] = "arcface"
     margin: Annotated[float, Field(ge=0, lt=1.5)] = 0.3
     scale: Annotated[float, Field(gt=0)] = 24.0

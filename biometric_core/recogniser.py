@@ -254,21 +254,33 @@ class Recogniser:
             return np.asarray(logits.softmax(dim=1).numpy(), dtype=np.float32)
 
     def fuse(
-        self, embeddings: Mapping[Modality, Float32Array], present: npt.NDArray[np.bool_]
+        self,
+        embeddings: Mapping[Modality, Float32Array],
+        present: npt.NDArray[np.bool_],
+        kind: str | None = None,
     ) -> Float32Array:
-        """Feature-level fusion, float32 (N, D) of length 1; arguments as in `closed_set`."""
+        """Feature-level fusion, float32 (N, D) of length 1.
+
+        Args:
+            embeddings: as in `closed_set`.
+            present: as in `closed_set`.
+            kind: one of `models.spec.FUSIONS`; the model's own when None.
+        """
         with torch.inference_mode():
-            return np.asarray(self._fused(embeddings, present).numpy(), dtype=np.float32)
+            return np.asarray(self._fused(embeddings, present, kind).numpy(), dtype=np.float32)
 
     def _fused(
-        self, embeddings: Mapping[Modality, Float32Array], present: npt.NDArray[np.bool_]
+        self,
+        embeddings: Mapping[Modality, Float32Array],
+        present: npt.NDArray[np.bool_],
+        kind: str | None = None,
     ) -> Tensor:
         absent = np.zeros((len(present), self.spec.embedding_dim), dtype=np.float32)
         iris, fingerprint = (
             torch.from_numpy(np.ascontiguousarray(embeddings.get(modality, absent)))
             for modality in (Modality.IRIS, Modality.FINGERPRINT)
         )
-        return self.net.fuse(iris, fingerprint, torch.from_numpy(present))
+        return self.net.fuse(iris, fingerprint, torch.from_numpy(present), kind)
 
     def save(self, folder: Path) -> None:
         """Write the recogniser as files (`recogniser_files`), each in one rename."""

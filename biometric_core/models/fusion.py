@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from biometric_core.models.spec import ModelSpec
+from biometric_core.models.spec import FUSIONS, ModelSpec
 from biometric_core.schemas import Modality
 
 ATTENTION_HEADS = 4
@@ -91,11 +91,11 @@ class WeightedSumFusion(nn.Module):
         )
 
 
-def make_fusion(spec: ModelSpec) -> nn.Module:
-    """The fusion that `spec` asks for, with one place for every `Modality`."""
+def make_fusions(spec: ModelSpec) -> nn.ModuleDict:
+    """One of each kind, with one place for every `Modality`."""
     kinds = {
         "concat": ConcatFusion,
         "attention": AttentionFusion,
         "weighted_sum": WeightedSumFusion,
     }
-    return kinds[spec.fusion](len(Modality), spec.embedding_dim)
+    return nn.ModuleDict({kind: kinds[kind](len(Modality), spec.embedding_dim) for kind in FUSIONS})

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from biometric_core.errors import ModelError
 from biometric_core.models.branches import Branch, standardise
-from biometric_core.models.fusion import make_fusion
+from biometric_core.models.fusion import make_fusions
 from biometric_core.models.heads import make_head
 from biometric_core.models.spec import ModelSpec, variants
 from biometric_core.schemas import Modality
@@ -49,8 +49,11 @@ class BiometricNet(nn.Module):
         self.identity_heads = nn.ModuleDict(
             {m.value: make_head(spec, spec.identities[m] * variants(m)) for m in spec.modalities}
         )
-        self.fusion = make_fusion(spec)
-        self.subject_head = make_head(spec, spec.subjects)
+        # All kinds learn from the same embeddings, so that a report can say which one to take.
+        self.fusions = make_fusions(spec)
+        self.subject_heads = nn.ModuleDict(
+            {kind: make_head(spec, spec.subjects) for kind in self.fusions}
+        )
 
     def encode(self, modality: Modality, prepared: Tensor) -> Tensor:
         """Embed captures that `standardise` prepared, float32 (N, 2, h, w) to (N, D).
@@ -81,13 +84,16 @@ class BiometricNet(nn.Module):
         """
         return self.encode(modality, standardise(modality, images, masks))
 
-    def fuse(self, iris: Tensor, fingerprint: Tensor, present: Tensor) -> Tensor:
+    def fuse(
+        self, iris: Tensor, fingerprint: Tensor, present: Tensor, kind: str | None = None
+    ) -> Tensor:
         """Fuse embeddings of the same rows.
 
         Args:
             iris: float32 (N, D); any value where absent.
             fingerprint: float32 (N, D); any value where absent.
             present: bool (N, 2): iris, fingerprint.
+            kind: one of `spec.FUSIONS`; the specified one when None.
 
         Returns:
             float32 (N, D), each of length 1.
@@ -95,7 +101,8 @@ class BiometricNet(nn.Module):
         Raises:
             ValueError: a row has neither.
         """
-        return cast(Tensor, self.fusion(torch.stack([iris, fingerprint], dim=1), present))
+        fusion = self.fusions[kind or self.spec.fusion]
+        return cast(Tensor, fusion(torch.stack([iris, fingerprint], dim=1), present))
 
     def identity_logits(
         self, modality: Modality, embeddings: Tensor, labels: Tensor | None = None
@@ -106,9 +113,11 @@ class BiometricNet(nn.Module):
         """
         return cast(Tensor, self.identity_heads[modality.value](embeddings, labels))
 
-    def subject_logits(self, fused: Tensor, labels: Tensor | None = None) -> Tensor:
+    def subject_logits(
+        self, fused: Tensor, labels: Tensor | None = None, kind: str | None = None
+    ) -> Tensor:
         """float32 (N, subjects) from fused vectors; with labels, the margin is taken off."""
-        return cast(Tensor, self.subject_head(fused, labels))
+        return cast(Tensor, self.subject_heads[kind or self.spec.fusion](fused, labels))
 
     def forward(self, batch: TrainingBatch) -> dict[str, Tensor]:
         """The losses of a training step: `<modality>` and `subject`, each a mean cross-entropy.
@@ -129,11 +138,22 @@ class BiometricNet(nn.Module):
             places.append(place)
         shown = batch.fused.any(dim=1)
         if bool(shown.any()):
-            fused = self.fuse(places[0][shown], places[1][shown], batch.fused[shown])
-            logits = self.subject_logits(fused, batch.subjects[shown])
-            losses["subject"] = functional.cross_entropy(logits, batch.subjects[shown])
+            losses["subject"] = self._subject_loss(
+                places[0][shown], places[1][shown], batch.fused[shown], batch.subjects[shown]
+            )
         # A worker whose share holds nothing must still take part in the exchange of gradients.
         return losses or {"subject": 0.0 * self.identity_logits(*self._nothing()).sum()}
+
+    def _subject_loss(
+        self, iris: Tensor, fingerprint: Tensor, present: Tensor, subjects: Tensor
+    ) -> Tensor:
+        """Mean over the kinds of fusion."""
+        parts = []
+        for kind in self.fusions:
+            fused = self.fuse(iris, fingerprint, present, kind)
+            logits = self.subject_logits(fused, subjects, kind)
+            parts.append(functional.cross_entropy(logits, subjects))
+        return torch.stack(parts).mean()
 
     def _nothing(self) -> tuple[Modality, Tensor]:
         first = self.spec.modalities[0]

@@ -1,14 +1,15 @@
 """What is needed to build a network again: small, frozen, and JSON-able."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from biometric_core.config import Positive, Shape
+from biometric_core.config import Fusion, Positive, Shape
 from biometric_core.errors import ModelError
 from biometric_core.schemas import Modality
 
 QUARTERS = 4
+FUSIONS: tuple[Fusion, ...] = get_args(Fusion)
 
 
 def variants(modality: Modality) -> int:
@@ -29,7 +30,7 @@ class ModelSpec(BaseModel):
         subjects: training subjects, the classes of the fused head.
         width: channels of the first stage; later stages double it.
         embedding_dim: numbers in an embedding.
-        fusion: how the embeddings of the modalities present become one.
+        fusion: of the kinds that are trained side by side, the one that classifies subjects.
         head: `arcface` (additive angular margin) or `softmax`.
         margin: angular margin in radians, `arcface` only.
         scale: factor on the cosines before the softmax.
@@ -42,7 +43,7 @@ class ModelSpec(BaseModel):
     subjects: Positive
     width: Annotated[int, Field(ge=4, le=256)] = 32
     embedding_dim: Annotated[int, Field(ge=8, le=2048)] = 128
-    fusion: Literal["concat", "attention", "weighted_sum"] = "concat"
+    fusion: Fusion = "concat"
     head: Literal["arcface", "softmax"] = "arcface"
     margin: Annotated[float, Field(ge=0, lt=1.5)] = 0.3
     scale: Annotated[float, Field(gt=0)] = 24.0

@@ -3,22 +3,17 @@ import torch
 import torch.nn.functional as functional
 
 from biometric_core.models import ModelSpec
-from biometric_core.models.fusion import make_fusion
+from biometric_core.models.fusion import make_fusions
+from biometric_core.models.spec import FUSIONS
 
-KINDS = ("concat", "attention", "weighted_sum")
 
-
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=FUSIONS)
 def fusion(request):
     torch.manual_seed(5)
     spec = ModelSpec(
-        shapes={"iris": (64, 512)},
-        identities={"iris": 2},
-        subjects=2,
-        embedding_dim=16,
-        fusion=request.param,
+        shapes={"iris": (64, 512)}, identities={"iris": 2}, subjects=2, embedding_dim=16
     )
-    return make_fusion(spec).eval()
+    return make_fusions(spec)[request.param].eval()
 
 
 @pytest.fixture
