@@ -20,6 +20,8 @@ FINGER_TURN = math.radians(15)
 FINGER_SHIFT = 0.06  # of the side
 FINGER_SCALE = 0.05
 FINGER_ELASTIC = 0.03  # of the side: skin stretches
+PRESSURE = 0.8
+MOISTURE = 1.2
 LIGHTING = 0.35
 NOISE = 0.2
 ERASED_SHARE = 0.5  # of captures lose a rectangle
@@ -43,6 +45,9 @@ def augment(modality: Modality, prepared: Tensor, generator: Generator) -> Tenso
         else (_warp_finger(prepared, generator))
     )
     image, mask = moved[:, :1], moved[:, 1:]
+    if modality is Modality.FINGERPRINT:
+        image = _press(image, generator)
+        mask = mask * _contact(mask, generator)
     mask = mask * _rectangles(mask, generator)
     return torch.cat([_relight(image, generator) * (mask > 0), mask], dim=1)
 
@@ -107,6 +112,39 @@ def _warp_finger(prepared: Tensor, generator: Generator) -> Tensor:
     bend = _uniform(prepared, count, 2, 5, 5, generator=generator) * FINGER_ELASTIC
     smooth = functional.interpolate(bend, size=(height, width), mode="bilinear", align_corners=True)
     return functional.grid_sample(prepared, grid + smooth.permute(0, 2, 3, 1), align_corners=False)
+
+
+def _press(image: Tensor, generator: Generator) -> Tensor:
+    """Thicker or thinner, harder or softer ridges from place to place, broken by moisture."""
+    count = len(image)
+    level = PRESSURE * _field(image, 3, generator)
+    hardness = torch.exp(_uniform(image, count, 1, 1, 1, generator=generator) * 0.8)
+    patches = _field(image, 6, generator) + _uniform(image, count, 1, 1, 1, generator=generator)
+    grain = torch.randn(
+        (count, 1, image.shape[2] // 2, image.shape[3] // 2),
+        generator=generator,
+        device=image.device,
+    )
+    grain = functional.interpolate(grain, size=image.shape[2:], mode="bilinear")
+    broken = image + MOISTURE * patches.clamp(min=0) * grain
+    return 1.3 * torch.tanh(hardness * (broken + level))
+
+
+def _contact(mask: Tensor, generator: Generator) -> Tensor:
+    """float32 (N, 1, H, W): 1 inside an ellipse that a lighter or displaced touch would leave."""
+    count, _, height, width = mask.shape
+    draw = _uniform(mask, 5, count, 1, 1, 1, generator=generator)
+    y = torch.linspace(-1, 1, height, device=mask.device)[:, None]
+    x = torch.linspace(-1, 1, width, device=mask.device)[None, :]
+    across, down = 1.2 + 0.5 * draw[0], 1.3 + 0.5 * draw[1]
+    distance = ((x - 0.5 * draw[2]) / across).square() + ((y - 0.5 * draw[3]) / down).square()
+    return ((distance < 1) | (draw[4] > 0)).float()
+
+
+def _field(like: Tensor, cells: int, generator: Generator) -> Tensor:
+    """A smooth random field in [-1, 1] for each capture, float32 (N, 1, H, W)."""
+    coarse = _uniform(like, len(like), 1, cells, cells, generator=generator)
+    return functional.interpolate(coarse, size=like.shape[2:], mode="bilinear", align_corners=True)
 
 
 def _relight(image: Tensor, generator: Generator) -> Tensor:

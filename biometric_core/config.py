@@ -116,10 +116,23 @@ class Training(Section):
     margin: Annotated[float, Field(ge=0, lt=1.5)] = 0.3
     scale: Annotated[float, Field(gt=0)] = 24.0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    pretrained: bool = False
+    pretrained_rate: Annotated[float, Field(gt=0, le=1)] = 0.25
     workers: Positive = 1
     threads: Positive | None = None
     seed: int = 17
     min_subjects: Positive = 4
+
+
+class Pretraining(Section):
+    """How `biometric pretrain` makes the branches that ship with the package."""
+
+    subjects: Annotated[int, Field(ge=8)] = 1200
+    impressions: Annotated[int, Field(ge=2)] = 6
+    seed: Annotated[int, Field(ge=0)] = 90001
+    epochs: Positive = 12
+    batch_size: Positive = 128
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 4e-3
 
 
 class Evaluation(Section):
@@ -201,6 +214,7 @@ class Config(BaseSettings):
     ray: Ray = Ray()
     splits: Splits = Splits()
     training: Training = Training()
+    pretraining: Pretraining = Pretraining()
     evaluation: Evaluation = Evaluation()
     release: Release = Release()
     gate: Gate = Gate()

@@ -34,7 +34,8 @@ def write(folder: Path, fields: Mapping[str, Any]) -> None:
         fields: the attributes of a `recogniser.Recogniser` by name.
     """
     state = {name: tensor.contiguous() for name, tensor in fields["net"].state_dict().items()}
-    tensors = save_tensors(state, {"format": FORMAT})
+    facts = {"format": FORMAT, "preprocess_version": fields["preprocess_version"]}
+    tensors = save_tensors(state, facts)
     description = {
         "format": FORMAT,
         "tensors_sha256": hashlib.sha256(tensors).hexdigest(),
@@ -83,7 +84,11 @@ def _rebuilt(description: dict[str, Any], tensors: bytes) -> dict[str, Any]:
     spec = ModelSpec.from_json(description["spec"])
     with torch.device("meta"):  # no random numbers are drawn for weights that are replaced at once
         net = BiometricNet(spec)
-    net.load_state_dict(load_tensors(tensors), assign=True)
+    state = {
+        name: tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in load_tensors(tensors).items()
+    }
+    net.load_state_dict(state, assign=True)
     for parameter in net.parameters():
         if not bool(torch.isfinite(parameter).all()):
             raise ValueError("weights that are not finite")

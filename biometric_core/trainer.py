@@ -5,13 +5,14 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from biometric_core import pretrained
 from biometric_core.batches import Classes, Rows, assemble, epoch_rows, labelled, steps
 from biometric_core.checkpoint import TrainingState
 from biometric_core.config import Config
@@ -89,10 +90,15 @@ class Trainer:
         self.classes = Classes.of(train)
         self.data = labelled(train, self.classes)
         self.spec = _spec(train, self.classes, config)
-        self.net = _seeded_net(self.spec, self.settings.seed).to(self.device)
+        self.net = _seeded_net(self.spec, self.settings.seed)
+        self.pretrained = pretrained.start_from(self.net, config)
+        self.frozen = [m for m in self.pretrained if _nothing_to_learn(train[m])]
+        for modality in self.frozen:
+            self.net.branches[modality.value].requires_grad_(False)
+        self.net.to(self.device)
         self.net.to(memory_format=torch.channels_last)
         self.module = wrap(self.net) if wrap else self.net
-        self.optimiser = _optimiser(self.net, config)
+        self.optimiser = _optimiser(self.net, config, self.pretrained)
         precision = self.settings.precision
         self.bfloat16 = precision == "bf16" or (precision == "auto" and pays_bfloat16(self.device))
         self.state = TrainingState(fit_digest(train, validation, config))
@@ -107,7 +113,7 @@ class Trainer:
         """Train for one epoch, validate, and bring `state` up to date; returns the metrics."""
         epoch, start = self.state.epochs_run, time.perf_counter()
         plan, generator = self._plan(epoch)
-        self.module.train()
+        self._training_mode()
         losses: list[dict[str, float]] = []
         for number, rows in enumerate(plan):
             rate = self._set_rate(epoch + number / len(plan))
@@ -126,6 +132,11 @@ class Trainer:
         self._remember(metrics)
         _log.info("epoch %d/%d: %s", epoch + 1, self.settings.epochs, _readable(metrics))
         return metrics
+
+    def _training_mode(self) -> None:
+        self.module.train()
+        for modality in self.frozen:
+            self.net.branches[modality.value].eval()  # batch statistics would move as well
 
     def _plan(self, epoch: int) -> tuple[list[Rows], torch.Generator]:
         """The steps of an epoch and the randomness in them, from (seed, epoch) alone."""
@@ -164,7 +175,7 @@ class Trainer:
             share = FLOOR_RATE + (1 - FLOOR_RATE) * 0.5 * (1 + math.cos(math.pi * min(along, 1)))
         rate = self.settings.learning_rate * share
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         return rate
 
     def _remember(self, metrics: dict[str, float]) -> None:
@@ -206,15 +217,31 @@ def _seeded_net(spec: ModelSpec, seed: int) -> BiometricNet:
         return BiometricNet(spec)
 
 
-def _optimiser(net: nn.Module, config: Config) -> torch.optim.AdamW:
-    """AdamW; no decay on biases and normalisation."""
-    parameters = list(net.parameters())
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in parameters if p.ndim > 1]},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+def _nothing_to_learn(captures: CaptureSet) -> bool:
+    """Whether every eye or finger was captured once: how captures differ can't be seen in them."""
+    return len(np.unique(captures.identity)) == len(captures)
+
+
+def _optimiser(
+    net: BiometricNet, config: Config, pretrained: Sequence[Modality]
+) -> torch.optim.AdamW:
+    """AdamW; no decay on biases and normalisation, smaller steps for pretrained branches."""
     settings = config.training
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    started = tuple(f"branches.{modality}." for modality in pretrained)
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in net.named_parameters():
+        if parameter.requires_grad:
+            kind = name.startswith(started), parameter.ndim > 1
+            groups.setdefault(kind, []).append(parameter)
+    options: list[dict[str, Any]] = [
+        {
+            "params": chosen,
+            "share": settings.pretrained_rate if known else 1.0,
+            "weight_decay": settings.weight_decay if matrix else 0.0,
+        }
+        for (known, matrix), chosen in groups.items()
+    ]
+    return torch.optim.AdamW(options, lr=settings.learning_rate)
 
 
 def _optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -155,21 +155,36 @@ def _write_subject(subject: _Subject) -> int:
     import cv2
 
     for capture in subject.captures:
-        encoded, data = cv2.imencode(_SUFFIX[capture.modality], _render(subject, capture))
+        image = render((subject.seed, subject.number), capture)
+        encoded, data = cv2.imencode(_SUFFIX[capture.modality], image)
         if not encoded:
             raise SourceError(f"a generated {capture.modality} image can't be encoded")
         atomic_write(_path(Path(subject.folder), capture), data.tobytes())
     return len(subject.captures)
 
 
-def _render(subject: _Subject, capture: SourceCapture) -> UInt8Array:
-    from biometric_core.sources.generator.fingerprint import render_finger
+def render(
+    person: tuple[int, int],
+    capture: SourceCapture,
+    finger_shape: tuple[int, int] | None = None,
+) -> UInt8Array:
+    """One image.
+
+    Args:
+        person: seed of the population, and the person's number in it.
+        capture: which eye or finger, and which impression of it.
+        finger_shape: height and width of the fingerprint sensor; a default when None.
+
+    Returns:
+        uint8 (H, W).
+    """
+    from biometric_core.sources.generator.fingerprint import SHAPE, render_finger
     from biometric_core.sources.generator.iris import render_eye
 
     modality = tuple(Modality).index(capture.modality)
     position = POSITIONS[capture.modality].index(capture.position)
-    person = (subject.seed, subject.number, modality, position)
-    seeds = (*person, _IDENTITY), (*person, capture.impression)
+    part = (*person, modality, position)
+    seeds = (*part, _IDENTITY), (*part, capture.impression)
     if capture.modality is Modality.IRIS:
         return render_eye(*seeds)[0]
-    return render_finger(*seeds)
+    return render_finger(*seeds, finger_shape or SHAPE)
