@@ -16,9 +16,9 @@ from biometric_core.evaluate import (
     NO_MATED_PAIR,
     evaluate,
     evaluate_sets,
-    flattened,
     scored,
 )
+from biometric_core.evaluation_log import flattened
 from biometric_core.ingest import ingest
 from biometric_core.preprocess import preprocess
 from biometric_core.recogniser import Recogniser
@@ -28,6 +28,7 @@ from biometric_core.train import fit
 from biometric_core.training import train
 
 IRIS, FINGER = Modality.IRIS, Modality.FINGERPRINT
+CARDS = {"performance_card.md", "performance_card.html", "model_card.md"}
 FIGURES = {"eer", "fnmr_at_fmr_0.01", "fnmr_at_fmr_0.001", "rank1"}
 
 
@@ -177,7 +178,7 @@ def test_the_stage_measures_test_subjects_and_logs_everything(world):
     assert info.metrics["iris_eer"] == result.metrics["iris"]["eer"]
     assert info.metrics["release_ok"] == 1.0
     stored = runs.download(config, run_id, "evaluation")
-    assert {path.name for path in stored.iterdir()} == names | {"evaluation.json"}
+    assert {path.name for path in stored.iterdir()} == names | {"evaluation.json", *CARDS}
     record = json.loads((stored / "evaluation.json").read_text())
     assert record["release"]["ok"] is True
     again = evaluate(config, run_id=run_id)
