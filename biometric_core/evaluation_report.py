@@ -16,6 +16,7 @@ from biometric_core.match import Comparisons
 from biometric_core.metrics import IntArray
 from biometric_core.preprocess import preprocess_version
 from biometric_core.quality_error import QualityError, quality_error
+from biometric_core.recogniser import FUSED
 from biometric_core.schemas import Modality
 from biometric_core.tracking import provenance
 from biometric_core.traits import Traits, traits_of
@@ -24,6 +25,8 @@ from biometric_core.traits import Traits, traits_of
 @dataclass(frozen=True)
 class Evidence:
     """What was measured on.
+
+    `traits` are of the modalities and their fusion: what groups and quality are looked at for.
 
     Attributes:
         comparisons: by name (`iris`, `fused`, ...); between captures or visits of `sets`. Those of
@@ -40,7 +43,9 @@ class Evidence:
     traits: Mapping[str, Traits] = field(init=False)
 
     def __post_init__(self) -> None:
-        found = {name: traits_of(one, self.sets) for name, one in self.comparisons.items()}
+        # Single encoders and other fusions show the same people again: figures are enough there.
+        wanted = [name for name in (*Modality, FUSED) if name in self.comparisons]
+        found = {str(name): traits_of(self.comparisons[name], self.sets) for name in wanted}
         object.__setattr__(self, "traits", found)
 
 
@@ -85,7 +90,7 @@ def write_report(
 def facts_of(config: Config) -> dict[str, str | None]:
     """Date, code, configuration and how intervals are made."""
     settings = config.evaluation
-    intervals = f"{settings.confidence:.0%}, {settings.bootstrap} draws of subjects"
+    intervals = f"{100 * settings.confidence:g} %, {settings.bootstrap} draws of subjects"
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "biometric-core": biometric_core.__version__,
@@ -107,8 +112,8 @@ def details(evidence: Evidence, config: Config) -> dict[str, Any]:
     groups: dict[str, dict[str, Any]] = {}
     quality: dict[str, Any] = {}
     reasons: dict[str, str] = {}
-    for name, comparisons in evidence.comparisons.items():
-        traits = evidence.traits[name]
+    for name in evidence.traits:
+        comparisons, traits = evidence.comparisons[name], evidence.traits[name]
         found = differentials(comparisons, traits, config.evaluation)
         groups[name] = {kind: one.groups for kind, one in found.items()}
         reasons |= {f"groups.{name}.{k}": one.reason for k, one in found.items() if one.reason}
@@ -127,7 +132,8 @@ def _draw(folder: Path, values: Mapping[str, Any], evidence: Evidence) -> list[P
     ]
     for name, comparisons in evidence.comparisons.items():
         drawn.append(plots.score_distributions(name, comparisons, folder / f"scores_{name}.png"))
-        drawn.append(_draw_quality(folder, name, comparisons, evidence.traits[name]))
+    for name, traits in evidence.traits.items():
+        drawn.append(_draw_quality(folder, name, evidence.comparisons[name], traits))
         for kind, groups in values["groups"][name].items():
             path = folder / f"groups_{name}_{kind}.png"
             drawn.append(plots.group_rates(name, groups or {}, path))

@@ -86,7 +86,7 @@ def _with_pictures(parts: Iterable[Section], files: Sequence[str]) -> Iterator[S
     for file in files:
         stem = Path(file).stem
         kind, _, name = stem.partition("_")
-        caption = _CAPTIONS.get(stem) or f"{label(kind)}: {label(name)}"
+        caption = _CAPTIONS.get(stem) or f"{label(kind).capitalize()}: {label(name)}"
         homes.setdefault(_PLACES.get(kind, "Pictures"), []).append(Picture(caption, file))
     for part in parts:
         part.pictures.extend(homes.pop(part.title, []))

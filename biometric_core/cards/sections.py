@@ -126,7 +126,7 @@ def groups(values: Values) -> Section:
     for name, kinds in (values.get("groups") or {}).items():
         for kind, found in kinds.items():
             if found:
-                columns = [f"{label(name)}, by {label(kind)}", "EER", label("fnmr"), label("fmr")]
+                columns = [f"{label(name)}, by {label(kind)}", *map(label, ("eer", "fnmr", "fmr"))]
                 rows = [
                     [
                         label(group),

@@ -6,7 +6,7 @@ from typing import Any
 
 from biometric_core.plots.canvas import panels, save
 
-_TITLES = {"eer": "EER", "fnmr": "FNMR at FMR 1 %", "fmr": "FMR at FMR 1 % of all"}
+_TITLES = {"eer": "EER", "fnmr": "FNMR, threshold of all", "fmr": "FMR, threshold of all"}
 
 
 def group_rates(name: str, groups: Mapping[str, Mapping[str, Any]], path: Path) -> Path | None:

@@ -35,7 +35,7 @@ def quality_against_error(
     right.set(xlabel="quality (lower of the two)", ylabel="score", title="Scores by quality")
     rates = right.twinx()
     middles = [(one.low + one.high) / 2 for one in found.bins]
-    rates.plot(middles, [100 * one.fnmr for one in found.bins], "s--", color="black", label="FNMR")
+    rates.plot(middles, [100 * one.fnmr for one in found.bins], "s--", color="black")
     rates.set_ylabel("FNMR of the quantile in %")
     rates.set_ylim(bottom=0)
     right.legend(loc="lower right", fontsize=8)
