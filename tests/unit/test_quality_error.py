@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -45,7 +47,7 @@ def test_bins_hold_every_comparison_once_and_in_order(drawn, bins):
     found = by_quality(scores, quality, 0.0, bins)
     assert sum(one.mated for one in found) == len(scores)
     assert 1 <= len(found) <= bins
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in pairwise(found):
         assert before.high < after.low, "equal qualities share a bin"
     for one in found:
         inside = (quality >= one.low) & (quality <= one.high)
