@@ -6,7 +6,7 @@ from report_world import gallery_of, world
 
 from biometric_core.config import load_config
 from biometric_core.evaluation_log import flattened
-from biometric_core.evaluation_report import Evidence, write_report
+from biometric_core.evaluation_report import Evidence, pooled, write_report
 from biometric_core.match import Comparisons, identify
 from biometric_core.schemas import Modality
 
@@ -94,3 +94,37 @@ def test_data_that_say_nothing_give_reasons(tmp_path):
         "groups.iris.sex",
         "quality.iris",
     }
+
+
+def test_pooled_folds_keep_every_comparison_and_its_captures():
+    captures, found = world(9)
+    folds = [subjects_of(found, captures.subject_id, range(k, 9, 3)) for k in range(3)]
+    told = pooled(folds)
+    expected = {
+        (fold.items[a], fold.items[b], score)
+        for fold in folds
+        for a, b, score in zip(fold.first, fold.second, fold.scores, strict=True)
+    }
+    pairs = zip(told.items[told.first], told.items[told.second], told.scores, strict=True)
+    assert set(pairs) == expected
+    assert len(told) == len(expected) == sum(len(fold) for fold in folds)
+    assert told.n_mated == found.n_mated
+    traits = Evidence({"iris": told}, {}, {IRIS: captures}).traits["iris"]
+    rows = [captures.capture_id.tolist().index(item) for item in told.items]
+    assert traits.row.tolist() == rows
+
+
+def subjects_of(found, subject_id, numbers):
+    """The comparisons among some subjects, with only their items, as a fold has them."""
+    names = np.unique(subject_id)[list(numbers)]
+    member = np.isin(found.subjects, names)
+    place = np.cumsum(member) - 1
+    kept = member[found.first] & member[found.second]
+    return Comparisons(
+        found.scores[kept],
+        found.mated[kept],
+        place[found.first[kept]],
+        place[found.second[kept]],
+        found.items[member],
+        found.subjects[member],
+    )
