@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy.sparse import coo_array
 
 from biometric_core import metrics
 from biometric_core.match import Comparisons, Identification
@@ -146,6 +147,54 @@ def error_rates(
                 rates = np.take_along_axis(fnmr_curve, index, axis=1)
                 drawn[f"fnmr_at_fmr_{fmr:g}"].append(rates[:, 0])
     return {name: Resampled(value, np.concatenate(drawn[name])) for name, value in values.items()}
+
+
+def share(
+    comparisons: Comparisons,
+    counted: metrics.BoolArray,
+    hits: metrics.BoolArray,
+    *,
+    replicates: int,
+    seed: int,
+) -> Resampled:
+    """Share of `hits` among the `counted` comparisons, resampled over subjects.
+
+    FNMR at a fixed threshold: mated comparisons are counted, those below it are hits.
+
+    Args:
+        comparisons: P pairs; all their subjects are drawn from.
+        counted: bool, (P,).
+        hits: bool, (P,); only those that are counted matter.
+        replicates: number of draws.
+        seed: of the draws.
+
+    Returns:
+        The value is None where nothing is counted.
+    """
+    total = int(counted.sum())
+    value = float((hits & counted).sum() / total) if total else None
+    names, codes = np.unique(
+        np.concatenate([comparisons.subject_a, comparisons.subject_b]), return_inverse=True
+    )
+    if not total or len(names) < 2:
+        return Resampled(value, np.zeros(0))
+    sides = codes[: len(comparisons)], codes[len(comparisons) :]
+    draws = np.concatenate(list(_draws(len(names), replicates, seed, len(names))))
+    below, above = (_weight(sides, chosen, draws) for chosen in (counted, hits & counted))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return Resampled(value, above / below)
+
+
+def _weight(
+    sides: tuple[metrics.IntArray, metrics.IntArray], chosen: metrics.BoolArray, draws: Float64Array
+) -> Float64Array:
+    """Total weight of the chosen comparisons in each draw, (R,)."""
+    subjects = draws.shape[1]
+    first, second = sides[0][chosen], sides[1][chosen]
+    pairs = coo_array((np.ones(len(first)), (first, second)), shape=(subjects, subjects)).tocsr()
+    own = pairs.diagonal()
+    across = (draws @ pairs * draws).sum(axis=1) - draws**2 @ own
+    return np.asarray(across + (subjects - 1) / subjects * (draws @ own), dtype=np.float64)
 
 
 def rank1_rate(identification: Identification, *, replicates: int, seed: int) -> Resampled:

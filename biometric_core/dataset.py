@@ -20,7 +20,7 @@ from biometric_core.schemas import Float32Array, Modality, UInt8Array, identity_
 from biometric_core.store import Store
 
 StrArray = npt.NDArray[np.str_]
-_TEXT = ("capture_id", "subject_id", "position", "sensor", "split")
+_TEXT = ("capture_id", "subject_id", "position", "sensor", "split", "sex")
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class CaptureSet:
     Attributes:
         modality: iris or fingerprint.
         capture_id, subject_id, position, sensor, split: str, (N,).
+        sex: str, (N,), "M" or "F" where the capture's source says it, else "".
         impression: int32, (N,).
         captured_at: datetime64[us], UTC, (N,).
         images, masks: uint8, (N, H, W); read-only when memory-mapped.
@@ -42,6 +43,7 @@ class CaptureSet:
     position: StrArray
     sensor: StrArray
     split: StrArray
+    sex: StrArray
     impression: npt.NDArray[np.int32]
     captured_at: npt.NDArray[np.datetime64]
     images: UInt8Array
@@ -87,9 +89,8 @@ def load_captures(
             f"no prepared captures in {store.root}: run `biometric ingest`, then "
             "`biometric preprocess`"
         )
-    chosen = pc.field("captured_at") < _utc(as_of) if as_of else None
-    columns = ["capture_id", "subject_id", "modality", "position", "impression", "sensor"]
-    captures = store.read("captures", [*columns, "captured_at", "split"], chosen)
+    columns = [*_TEXT, "modality", "impression", "captured_at"]
+    captures = store.read("captures", columns, taken_before(as_of))
     sets = {}
     for modality in Modality:
         rows = captures.filter(pc.equal(captures["modality"], modality.value))
@@ -99,6 +100,11 @@ def load_captures(
     return {modality: found for modality, found in sets.items() if len(found)}
 
 
+def taken_before(as_of: datetime | None) -> pc.Expression | None:
+    """A filter on the capture table: captures taken before this time; None for all."""
+    return pc.field("captured_at") < _utc(as_of) if as_of else None
+
+
 def from_columns(
     modality: Modality,
     columns: Mapping[str, Sequence[Any]],
@@ -106,17 +112,25 @@ def from_columns(
     masks: UInt8Array,
     quality: Float32Array,
 ) -> CaptureSet:
-    """A capture set from plain columns, sorted by capture id (for data outside the store)."""
+    """A capture set from plain columns, sorted by capture id (for data outside the store).
+
+    The column `sex` may be missing, or None in places.
+    """
     order = np.argsort(np.array(columns["capture_id"], dtype=np.str_), kind="stable")
+    columns = {"sex": [None] * len(order), **columns}
     return CaptureSet(
         modality,
-        **{name: np.array(columns[name], dtype=np.str_)[order] for name in _TEXT},
+        **{name: _text(columns[name])[order] for name in _TEXT},
         impression=np.array(columns["impression"], dtype=np.int32)[order],
         captured_at=np.array(columns["captured_at"], dtype="datetime64[us]")[order],
         images=images[order],
         masks=masks[order],
         quality=quality[order],
     )
+
+
+def _text(values: Sequence[str | None]) -> StrArray:
+    return np.array(["" if value is None else value for value in values], dtype=np.str_)
 
 
 def _utc(time: datetime) -> datetime:
@@ -135,7 +149,7 @@ def _joined(modality: Modality, captures: pa.Table, features: pa.Table) -> Captu
     images, masks = (_pixels(features, name) for name in ("image", "mask"))
     return CaptureSet(
         modality,
-        **{name: np.array(captures[name].to_pylist(), dtype=np.str_) for name in _TEXT},
+        **{name: _text(captures[name].to_pylist()) for name in _TEXT},
         impression=captures["impression"].to_numpy(),
         captured_at=captures["captured_at"].to_numpy().astype("datetime64[us]"),
         images=images if whole else images[rows],

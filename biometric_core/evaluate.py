@@ -1,29 +1,30 @@
 """Honest figures of a recogniser: on subjects it was never trained on, with intervals."""
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
 
-from biometric_core import bootstrap, metrics, plots
+from biometric_core import bootstrap, metrics
+from biometric_core.acquisition import failures_to_acquire
 from biometric_core.calibration import cllr
 from biometric_core.closed_set import as_metrics, closed_set_figures
 from biometric_core.config import Config
 from biometric_core.dataset import CaptureSet, load_captures
 from biometric_core.errors import CaptureRefused, DataError, FailureToAcquire
+from biometric_core.evaluation_log import log_evaluation
+from biometric_core.evaluation_report import Evidence
 from biometric_core.gallery import Gallery, feature_gallery
 from biometric_core.match import Comparisons, Identification, compare_all, identify
 from biometric_core.recogniser import FUSED, Recogniser, require_preprocessing
 from biometric_core.release import check_release
 from biometric_core.schemas import Float32Array, Modality, Split
 from biometric_core.splits import reserved
-from biometric_core.store import Store, atomic_write
+from biometric_core.store import Store
 from biometric_core.tracking import runs
 
 FUSED_FEATURE = "fused_feature"
@@ -53,16 +54,18 @@ class EvaluateResult:
     """What `evaluate` found.
 
     Attributes:
-        metrics: figures by name as `evaluate_sets` gives them, `closed_set` and `latency`.
+        metrics: figures by name as `evaluate_sets` gives them, `closed_set`, `latency` and `fta`.
         release_ok: every release threshold holds.
         release_reasons: a line for each threshold that failed or could not be asked.
         plots: paths of the pictures.
+        cards: paths of the performance card (Markdown, HTML) and the model card.
     """
 
     metrics: dict[str, Any]
     release_ok: bool
     release_reasons: list[str]
     plots: list[str]
+    cards: list[str]
 
 
 def scored(
@@ -229,54 +232,21 @@ def evaluate(config: Config, *, run_id: str, as_of: datetime | None = None) -> E
         **figures(found, config),
         "closed_set": as_metrics(closed) if closed else None,
         "latency": latency(recogniser, store, test),
+        "fta": failures_to_acquire(store, config, trained=trained, as_of=as_of),
     }
     if closed is None:
         values["reasons"]["closed_set"] = "no training subject has captures kept out of training"
-    folder = store.path("evaluation", run_id)
-    drawn = _draw(found, closed, folder)
-    return _log(config, run_id, values, drawn, folder)
-
-
-def _log(
-    config: Config, run_id: str, values: dict[str, Any], drawn: list[Path], folder: Path
-) -> EvaluateResult:
-    release_ok, reasons = check_release(values, config.release)
-    record = {"run_id": run_id, **values, "release": {"ok": release_ok, "reasons": reasons}}
-    text = json.dumps(record, indent=2, allow_nan=False)
-    atomic_write(folder / "evaluation.json", text.encode())
-    flat = {**flattened(values), "release_ok": float(release_ok)}
-    runs.log_evaluation(config, run_id, flat, [folder / "evaluation.json", *drawn])
-    return EvaluateResult(values, release_ok, reasons, [str(path) for path in drawn])
-
-
-def flattened(values: Mapping[str, Any]) -> dict[str, float]:
-    """Metrics for MLflow: `iris_eer`, `iris_eer_low`, `closed_set_accuracy`, `latency_p50_ms`."""
-    flat = {}
-    for name, group in values.items():
-        if name == "reasons" or group is None:
-            continue
-        for figure, value in group.items():
-            if isinstance(value, int | float):
-                flat[f"{name}_{figure}"] = float(value)
-        for figure, bounds in group.get("intervals", {}).items():
-            if bounds is not None:
-                flat[f"{name}_{figure}_low"], flat[f"{name}_{figure}_high"] = bounds
-    return flat
-
-
-def _draw(found: Scored, closed: metrics.ClosedSetFigures | None, folder: Path) -> list[Path]:
-    ranks = {name: one.ranks for name, one in found.identifications.items()}
-    drawn = [
-        plots.det(found.comparisons, folder / "det.png"),
-        plots.cumulative_match(ranks, folder / "cmc.png"),
-    ]
-    drawn += [
-        plots.score_distributions(name, comparisons, folder / f"scores_{name}.png")
-        for name, comparisons in found.comparisons.items()
-    ]
-    if closed is not None:
-        drawn.append(plots.confusion(closed.confusion, folder / "confusion.png"))
-    return [path for path in drawn if path is not None]
+    evidence = Evidence(
+        found.comparisons,
+        {name: one.ranks for name, one in found.identifications.items()},
+        test,
+        closed.confusion if closed else None,
+    )
+    release_ok, why = check_release(values, config.release)
+    record = {"run_id": run_id, **values, "release": {"ok": release_ok, "reasons": why}}
+    written = log_evaluation(config, run_id, record, evidence, recogniser)
+    drawn, cards = ([str(path) for path in paths] for paths in (written.pictures, written.cards))
+    return EvaluateResult(values, release_ok, why, drawn, cards)
 
 
 def latency(

@@ -135,6 +135,7 @@ class _Ingest:
                 "modality": source.modality.value,
                 "position": source.position,
                 "impression": source.impression,
+                "sex": source.sex,
                 "uri": uri,
                 "width": gray.shape[1],
                 "height": gray.shape[0],

@@ -91,6 +91,7 @@ TABLES: Mapping[str, pa.Schema] = {
         contrast=pa.float32(),
         brightness=pa.float32(),
         split=pa.string(),
+        sex=pa.string(),  # M | F as the source states it, null where it doesn't
     ),
     "quarantine": _schema(
         file_id=pa.string(),  # SHA-256 of bytes and name: names may hold personal data

@@ -99,6 +99,7 @@ def _to_set(modality: Modality, acquired: list[tuple[SourceCapture, bytes, Sampl
         "subject_id": [capture.subject for capture in captures],
         "position": [capture.position for capture in captures],
         "impression": [capture.impression for capture in captures],
+        "sex": [capture.sex for capture in captures],
         "sensor": ["" for _ in captures],
         "split": ["" for _ in captures],
         "captured_at": [datetime.now(UTC).replace(tzinfo=None) for _ in captures],

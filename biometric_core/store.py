@@ -74,6 +74,8 @@ class Store:
     ) -> pa.Table:
         """Rows of a table, of an older `version` if given; empty before its first row.
 
+        A column that came to the schema after the table was written is null there.
+
         Raises:
             DataError: that version doesn't exist (any more), or the table is damaged.
         """
@@ -82,8 +84,11 @@ class Store:
             empty = schema.empty_table()
             return empty if columns is None else empty.select(columns)
         dataset = self._open(name, version).to_pyarrow_dataset()
-        table = dataset.to_table(columns=columns, filter=filter)
         wanted = schema if columns is None else pa.schema([schema.field(c) for c in columns])
+        written = [name for name in wanted.names if name in dataset.schema.names]
+        table = dataset.to_table(columns=written, filter=filter)
+        for name in set(wanted.names) - set(written):
+            table = table.append_column(name, pa.nulls(table.num_rows))
         return table.select(wanted.names).cast(wanted)
 
     def append_new(self, name: str, rows: pa.Table) -> int:
@@ -103,7 +108,8 @@ class Store:
         with FileLock(self.path("locks", f"{name}.lock")):
             fresh = self._without_known(name, rows)
             if fresh.num_rows:
-                write_deltalake(str(self.root / "tables" / name), fresh, mode="append")
+                table = str(self.root / "tables" / name)
+                write_deltalake(table, fresh, mode="append", schema_mode="merge")
         return int(fresh.num_rows)
 
     def replace(self, name: str, rows: pa.Table, where: str) -> None:

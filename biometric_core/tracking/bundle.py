@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 FOLDER = "model"
+MODEL_CARD = "model_card.md"
 _DEFAULT_FMR = 0.001
 _EXAMPLE_SHAPE = (240, 320)
 # What the bundle's code imports. Pinned to what is installed: with a given list MLflow doesn't load

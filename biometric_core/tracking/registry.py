@@ -97,6 +97,9 @@ def _create(config: Config, run_id: str) -> Version:
         shutil.copytree(recogniser, own)
         with mlflow_client(config, "write the model bundle"):
             bundle.write(own, Path(scratch) / bundle.FOLDER)
+        card = _model_card(config, run_id)
+        if card is not None:
+            (Path(scratch) / bundle.FOLDER / bundle.MODEL_CARD).write_text(card, "utf-8")
         runs.Run(config, run_id).log_artifacts(Path(scratch) / bundle.FOLDER, bundle.FOLDER)
     info = runs.get_run(config, run_id)
     with mlflow_client(config, "register the model") as client:
@@ -106,6 +109,16 @@ def _create(config: Config, run_id: str) -> Version:
             config.mlflow.model_name, source, run_id=run_id, tags=_tags(info)
         )
         return _version(made)
+
+
+def _model_card(config: Config, run_id: str) -> str | None:
+    """The model card that the run's evaluation wrote; None where it was not evaluated."""
+    try:
+        return (runs.download(config, run_id, runs.EVALUATION) / bundle.MODEL_CARD).read_text(
+            "utf-8"
+        )
+    except (ModelError, FileNotFoundError):
+        return None
 
 
 def _ensure_model(config: Config, client: "MlflowClient") -> None:

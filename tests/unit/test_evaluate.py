@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from drawn_source import drawn_config, drawn_source
-from tiny_store import small
+from tiny_store import changed, small
 from toys import toy_config, toy_set, toy_sets
 
 from biometric_core.config import load_config
@@ -16,18 +16,20 @@ from biometric_core.evaluate import (
     NO_MATED_PAIR,
     evaluate,
     evaluate_sets,
-    flattened,
     scored,
 )
+from biometric_core.evaluation_log import flattened
 from biometric_core.ingest import ingest
 from biometric_core.preprocess import preprocess
 from biometric_core.recogniser import Recogniser
 from biometric_core.schemas import Modality
+from biometric_core.store import Store
 from biometric_core.tracking import runs
 from biometric_core.train import fit
 from biometric_core.training import train
 
 IRIS, FINGER = Modality.IRIS, Modality.FINGERPRINT
+CARDS = {"performance_card.md", "performance_card.html", "model_card.md"}
 FIGURES = {"eer", "fnmr_at_fmr_0.01", "fnmr_at_fmr_0.001", "rank1"}
 
 
@@ -177,9 +179,17 @@ def test_the_stage_measures_test_subjects_and_logs_everything(world):
     assert info.metrics["iris_eer"] == result.metrics["iris"]["eer"]
     assert info.metrics["release_ok"] == 1.0
     stored = runs.download(config, run_id, "evaluation")
-    assert {path.name for path in stored.iterdir()} == names | {"evaluation.json"}
+    assert {path.name for path in stored.iterdir()} == names | {"evaluation.json", *CARDS}
     record = json.loads((stored / "evaluation.json").read_text())
     assert record["release"]["ok"] is True
+    assert {"groups", "quality"} <= set(record)
+    assert record["fta"]["iris"] == result.metrics["fta"]["iris"]
+    assert record["fta"]["iris"]["captures"] == 3 * result.metrics["iris"]["n_subjects"]
+    assert info.metrics["fta_iris_rate"] == 0
+    assert {Path(card).name for card in result.cards} == CARDS
+    card = (stored / "model_card.md").read_text()
+    assert run_id in card
+    assert info.tags["training_digest"] in card
     again = evaluate(config, run_id=run_id)
     timed = {"latency"}
     assert {k: v for k, v in again.metrics.items() if k not in timed} == {
@@ -188,12 +198,27 @@ def test_the_stage_measures_test_subjects_and_logs_everything(world):
 
 
 @pytest.mark.slow
+def test_failure_images_go_again_with_the_setting(world):
+    config, run_id = world
+    drawn = evaluate(changed(config, "evaluation", failure_images=True), run_id=run_id).plots
+    assert "failures_iris.png" in {Path(plot).name for plot in drawn}
+    folder = Path(config.storage.root) / "evaluation" / run_id
+    assert (folder / "failures_iris.png").exists()
+    evaluate(config, run_id=run_id)
+    assert not (folder / "failures_iris.png").exists()
+
+
+@pytest.mark.slow
 def test_no_source_name_gets_into_the_record(world):
     config, run_id = world
     evaluate(config, run_id=run_id)
-    text = (Path(config.storage.root) / "evaluation" / run_id / "evaluation.json").read_text()
-    assert "001_L" not in text
-    assert "source" not in text
+    folder = Path(config.storage.root) / "evaluation" / run_id
+    for name in ("evaluation.json", "performance_card.md", "model_card.md"):
+        text = (folder / name).read_text()
+        assert "001_L" not in text
+        assert str(folder.parents[2]) not in text
+        for subject in Store.of(config).read("captures", ["subject_id"])["subject_id"].to_pylist():
+            assert subject not in text
 
 
 @pytest.mark.slow

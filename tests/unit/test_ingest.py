@@ -60,6 +60,7 @@ def test_rows_hold_pseudonyms_and_content_not_names(config, tmp_path):
         ("fingerprint", "left_thumb"),
     }
     assert len({row["subject_id"] for row in rows}) == 1
+    assert {row["modality"]: row["sex"] for row in rows} == {"iris": None, "fingerprint": "F"}
     assert all(row["captured_at"].date() == date(2026, 1, 5) for row in rows)
     assert "chingyc" not in str(rows)
     for row in rows:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pyarrow as pa
 import pytest
+from deltalake import write_deltalake
 
 from biometric_core.errors import ConfigError, DataError
 from biometric_core.schemas import TABLES
@@ -107,3 +108,23 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch)
         atomic_write(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_table_written_before_a_column_existed_is_read_and_appended_to(tmp_path):
+    store, schema = Store(tmp_path), TABLES["captures"]
+    older = pa.schema([field for field in schema if field.name != "sex"])
+    row = dict.fromkeys(older.names) | {"capture_id": "old", "impression": 1}
+    path = str(tmp_path / "tables" / "captures")
+    write_deltalake(path, pa.Table.from_pylist([row], schema=older))
+    before = store.version("captures")
+    assert store.read("captures").schema == schema
+    assert store.read("captures", ["sex", "capture_id"]).to_pylist() == [
+        {"sex": None, "capture_id": "old"}
+    ]
+    newer = dict.fromkeys(schema.names) | {"capture_id": "new", "sex": "F"}
+    rows = pa.Table.from_pylist([newer, {**newer, "capture_id": "old"}], schema=schema)
+    assert store.append_new("captures", rows) == 1
+    found = store.read("captures", ["capture_id", "sex"]).sort_by("capture_id").to_pylist()
+    assert [row["sex"] for row in found] == ["F", None]
+    assert store.read("captures", ["sex"], version=before).to_pylist() == [{"sex": None}]
+    assert store.append_new("captures", rows) == 0

@@ -13,9 +13,10 @@ import pytest
 from tiny_store import fill, small
 
 from biometric_core.config import load_config
+from biometric_core.evaluate import evaluate
 from biometric_core.recogniser import Recogniser
 from biometric_core.schemas import Modality
-from biometric_core.tracking import bundle, registry
+from biometric_core.tracking import bundle, registry, runs
 from biometric_core.training import train
 
 _FRESH = """
@@ -46,13 +47,13 @@ def registered(tmp_path_factory):
         )
     )
     fill(config, subjects=8)
-    registry.register(config, run_id=train(config).run_id)
+    run_id = train(config).run_id
+    evaluate(config, run_id=run_id)
+    registry.register(config, run_id=run_id)
     return config
 
 
 def folder(config) -> Path:
-    from biometric_core.tracking import runs
-
     found = registry.require(config, "challenger")
     return runs.download(config, found.run_id, bundle.FOLDER)
 
@@ -67,6 +68,25 @@ def test_no_file_of_the_bundle_is_a_pickle(registered):
         if path.suffix not in {".py", ".txt", ".yaml", ".json"} and path.name != "MLmodel":
             with pytest.raises(ValueError, match=r"opcode|pickle|exhausted|truncated|expected"):
                 list(pickletools.genops(path.read_bytes()))
+
+
+def test_the_bundle_holds_the_model_card_of_its_evaluation(registered):
+    text = (folder(registered) / bundle.MODEL_CARD).read_text("utf-8")
+    version = registry.require(registered, "challenger")
+    logged = runs.download(registered, version.run_id, runs.EVALUATION)
+    assert text == (logged / bundle.MODEL_CARD).read_text("utf-8")
+    assert version.run_id in text
+    subjects = runs.get_run(registered, version.run_id).params["data.subjects"]
+    assert f"| subjects | {subjects} |" in text
+    assert "s000" not in text, "no subject is named"
+
+
+def test_a_model_that_was_not_evaluated_has_no_card(config):
+    config = small(config)
+    fill(config, subjects=8)
+    run_id = train(config).run_id
+    registry.register(config, run_id=run_id)
+    assert not (runs.download(config, run_id, bundle.FOLDER) / bundle.MODEL_CARD).exists()
 
 
 def test_the_bundle_says_what_goes_in_and_out(registered):
