@@ -1,0 +1,1 @@
+"""Measurements that back what the documentation claims; each writes `var/bench/NAME.json`."""

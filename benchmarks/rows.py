@@ -1,0 +1,76 @@
+"""Rows of a benchmark: shown as a table, kept as `var/bench/NAME.json`."""
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+FOLDER = Path(__file__).resolve().parents[1] / "var" / "bench"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure.
+
+    Attributes:
+        name: what was measured.
+        measured: the figure; None where it could not be taken (`details` says why).
+        baseline: what it is compared with, measured in the same run; None where there is none.
+        target: what it must reach.
+        unit: of all three.
+        met: whether it does.
+        details: seeds, sets, intervals, spreads.
+    """
+
+    name: str
+    measured: float | None
+    baseline: float | None
+    target: float
+    unit: str
+    met: bool
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+def at_most(name: str, measured: float | None, target: float, unit: str, **details: Any) -> Row:
+    """A figure that must not exceed its target."""
+    met = measured is not None and measured <= target
+    return Row(name, measured, details.pop("baseline", None), target, unit, met, details)
+
+
+def at_least(name: str, measured: float | None, target: float, unit: str, **details: Any) -> Row:
+    """A figure that must reach its target."""
+    met = measured is not None and measured >= target
+    return Row(name, measured, details.pop("baseline", None), target, unit, met, details)
+
+
+def write(name: str, rows: Sequence[Row]) -> Path:
+    """Show the rows, and write them to `var/bench/<name>.json`."""
+    table = Table(title=f"bench-{name}")
+    for heading in ("what", "measured", "baseline", "target", "unit", ""):
+        table.add_column(heading, justify="left" if heading == "what" else "right")
+    for row in rows:
+        figures = (row.measured, row.baseline, row.target)
+        shown = ("-" if figure is None else f"{figure:.4g}" for figure in figures)
+        table.add_row(row.name, *shown, row.unit, "met" if row.met else "NOT MET")
+    Console().print(table)
+    path = FOLDER / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+    return path
+
+
+def median_seconds(work: Callable[[], object], repeats: int = 5) -> float:
+    """Median wall-clock seconds of `work`, after one call that warms up."""
+    work()
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
