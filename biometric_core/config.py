@@ -114,6 +114,7 @@ class Training(Section):
     head: Literal["arcface", "softmax"] = "arcface"
     margin: Annotated[float, Field(ge=0, lt=1.5)] = 0.3
     scale: Annotated[float, Field(gt=0)] = 24.0
+    minutiae: bool = True
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     workers: Positive = 1
     threads: Positive | None = None

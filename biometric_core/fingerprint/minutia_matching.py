@@ -72,9 +72,7 @@ def _block(probe: Minutiae, references: Sequence[Minutiae]) -> Float32Array:
     alike = np.take_along_axis(alike, chosen, 1)
     apart = [
         _seen_from(probe.places[left], probe.directions[left]),
-        _seen_from(
-            np.take_along_axis(places, right, 1), np.take_along_axis(directions, right, 1)
-        ),
+        _seen_from(np.take_along_axis(places, right, 1), np.take_along_axis(directions, right, 1)),
     ]
     tolerance = _SLACK + _STRETCH * 0.5 * (np.abs(apart[0]) + np.abs(apart[1]))
     support = np.exp(-0.5 * (np.abs(apart[0] - apart[1]) / tolerance) ** 2)

@@ -69,6 +69,11 @@ class MinutiaeTemplates:
         known = np.full((size, size), np.nan, np.float32) if size <= _CACHED else None
         return cls(np.arange(size), _Set(items, known))
 
+    @property
+    def items(self) -> list[Minutiae]:
+        """The minutiae of each sample; none of an absent one."""
+        return [self._set.items[row] if row >= 0 else _EMPTY for row in self.rows.tolist()]
+
     def __len__(self) -> int:
         return len(self.rows)
 
@@ -88,12 +93,12 @@ class MinutiaeTemplates:
         right, others = np.unique(references.rows, return_inverse=True)
         found = np.zeros((len(left), len(right)), np.float32)
         present = right >= 0
-        for number, row in enumerate(left):
+        for number, row in enumerate(left.tolist()):
             if row >= 0:
                 found[number, present] = self._compared(row, references, right[present])
         return found[np.ix_(probes, others)]
 
-    def _compared(self, row: np.int64, references: Self, others: IndexArray) -> Float32Array:
+    def _compared(self, row: int, references: Self, others: IndexArray) -> Float32Array:
         probe, items, scores = self._set.items[row], references._set.items, self._set.scores
         if scores is None or references._set is not self._set:
             return minutia_matching.similarities(probe, [items[other] for other in others])
@@ -101,7 +106,7 @@ class MinutiaeTemplates:
         if len(missing):
             new = minutia_matching.similarities(probe, [items[other] for other in missing])
             scores[row, missing] = scores[missing, row] = new
-        return scores[row, others]
+        return np.asarray(scores[row, others])
 
 
 def encode(images: UInt8Array, masks: UInt8Array) -> MinutiaeTemplates:
@@ -123,7 +128,9 @@ def encode(images: UInt8Array, masks: UInt8Array) -> MinutiaeTemplates:
 def _encode_one(image: UInt8Array, mask: UInt8Array) -> Minutiae:
     found = _extract(image)
     depth = cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
-    column, row = (np.clip(np.round(found[:, k]).astype(int), 0, depth.shape[1 - k] - 1) for k in (0, 1))
+    height, width = mask.shape
+    column = np.clip(np.round(found[:, 0]).astype(int), 0, width - 1)
+    row = np.clip(np.round(found[:, 1]).astype(int), 0, height - 1)
     found = found[depth[row, column] >= _BORDER]
     found = found[np.argsort(-found[:, 3], kind="stable")[:_MOST]]
     return _described(found, image, mask) if len(found) else _EMPTY
@@ -166,7 +173,7 @@ def _nbis() -> tuple[Any, Any]:
 
 
 def _described(found: Float64Array, image: UInt8Array, mask: UInt8Array) -> Minutiae:
-    """Minutiae with the ridge flow around them; mindtct's directions (steps of 11 degrees) refined."""
+    """Add the ridge flow around minutiae, and refine mindtct's directions (steps of 11 degrees)."""
     flow = _flow(image, mask)
     places = found[:, 0] + 1j * found[:, 1]
     here = _sampled(flow, places)
@@ -185,7 +192,7 @@ def _described(found: Float64Array, image: UInt8Array, mask: UInt8Array) -> Minu
 
 
 def _flow(image: UInt8Array, mask: UInt8Array) -> npt.NDArray[np.complex128]:
-    """Twice the ridges' angle as a complex number as long as it is sure, (H, W); 0 off the finger."""
+    """Twice the ridges' angle as complex numbers as long as it is sure; 0 off the finger."""
     ridges = cv2.GaussianBlur((image.astype(np.float32) - 128) * (mask > 0), (0, 0), 0.8)
     dx, dy = cv2.Sobel(ridges, cv2.CV_32F, 1, 0), cv2.Sobel(ridges, cv2.CV_32F, 0, 1)
     inner = cv2.erode(mask, np.ones((7, 7), np.uint8)) > 0  # its edge would be a strong ridge
@@ -199,7 +206,7 @@ def _flow(image: UInt8Array, mask: UInt8Array) -> npt.NDArray[np.complex128]:
 def _sampled(
     flow: npt.NDArray[np.complex128], places: npt.NDArray[np.complex128]
 ) -> npt.NDArray[np.complex128]:
-    """The flow at x + iy, of the shape of `places`, between pixels linearly; 0 beyond the sample."""
+    """The flow at x + iy, of the shape of `places`, interpolated; 0 beyond the sample."""
     across, down = (np.atleast_2d(part).astype(np.float32) for part in (places.real, places.imag))
     real, imaginary = (
         cv2.remap(part.astype(np.float32), across, down, cv2.INTER_LINEAR, borderValue=(0,))

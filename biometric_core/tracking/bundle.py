@@ -24,6 +24,7 @@ REQUIREMENTS = (
     "pandas",
     "pyarrow",
     "safetensors",
+    "nbis-py",
     "opencv-python-headless",
     "pillow",
     "deltalake",
