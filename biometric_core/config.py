@@ -115,6 +115,7 @@ class Training(Section):
     head: Literal["arcface", "softmax"] = "arcface"
     margin: Annotated[float, Field(ge=0, lt=1.5)] = 0.3
     scale: Annotated[float, Field(gt=0)] = 24.0
+    minutiae: bool = True
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     pretrained: bool = False
     pretrained_rate: Annotated[float, Field(gt=0, le=1)] = 0.25

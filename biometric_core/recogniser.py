@@ -19,18 +19,20 @@ from biometric_core.calibration import Calibration, fit_calibration
 from biometric_core.config import Config, Ingest, Preprocess
 from biometric_core.dataset import CaptureSet
 from biometric_core.errors import ModelError
+from biometric_core.fingerprint import minutiae
 from biometric_core.gallery import Encoded, Gallery, fused_gallery, modality_gallery
 from biometric_core.iris import phase_code
 from biometric_core.match import Comparisons, compare_all
 from biometric_core.models import BiometricNet, ModelSpec
 from biometric_core.preprocess import prepare, preprocess_version
 from biometric_core.schemas import Float32Array, Modality, Sample, UInt8Array
-from biometric_core.templates import Embeddings
+from biometric_core.templates import Embeddings, Templates
 
 if TYPE_CHECKING:
     from biometric_core.train import Fitted
 
 FUSED = "fused"
+_CODE_DEFAULTS = {Modality.FINGERPRINT: Calibration(minutiae.DEFAULT_WEIGHT, minutiae.DEFAULT_BIAS)}
 FMRS = (0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0001)
 
 
@@ -42,13 +44,14 @@ class Recogniser:
         spec: how to build the network.
         net: the network, in evaluation mode, on the CPU.
         calibration: cosine to log-likelihood ratio, by modality.
-        code_calibration: similarity to log-likelihood ratio of a modality's second encoder.
         thresholds: by modality and `fused`: LLR threshold by FMR, as measured on validation
             subjects; an FMR that they could not carry is absent.
         subjects: training subjects, the classes of the closed-set head, in order.
         settings: shapes of prepared captures.
-        limits: what `acquire` accepts as an image.
         preprocess_version: captures must be prepared by this version.
+        limits: what `acquire` accepts as an image.
+        code_calibration: similarity to log-likelihood ratio of a modality's second encoder.
+        minutiae: fingerprints are compared by their minutiae as well.
     """
 
     spec: ModelSpec
@@ -60,6 +63,7 @@ class Recogniser:
     preprocess_version: str
     limits: Ingest = field(default_factory=Ingest)
     code_calibration: Mapping[Modality, Calibration] = field(default_factory=dict)
+    minutiae: bool = True
 
     @classmethod
     def from_fitted(
@@ -70,8 +74,9 @@ class Recogniser:
         Args:
             fitted: what `train.fit` made.
             validation: captures of subjects that were not trained on; where a modality has no
-                mated comparison its calibration is the identity (`Calibration.fitted` is False).
-            config: `preprocess` and `ingest` are kept with the model.
+                mated comparison its calibration is the identity (`Calibration.fitted` is False),
+                that of minutiae their default.
+            config: `preprocess`, `ingest` and `training.minutiae` are kept with the model.
         """
         plain = cls(
             spec=fitted.spec,
@@ -82,6 +87,7 @@ class Recogniser:
             settings=config.preprocess,
             preprocess_version=preprocess_version(config),
             limits=config.ingest,
+            minutiae=config.training.minutiae,
         )
         return calibrated(plain, validation)
 
@@ -141,7 +147,7 @@ class Recogniser:
     ) -> Float32Array:
         """Log-likelihood ratios by the embeddings alone, all probes against all references.
 
-        One matrix product. Decisions are taken on `compare_samples`, which adds the phase code.
+        One matrix product. Decisions are taken on `compare_samples`, which adds the second encoder.
 
         Args:
             modality: what both show.
@@ -157,19 +163,27 @@ class Recogniser:
         scores += np.float32(calibration.bias)
         return scores
 
-    def coded(
+    def codes(
         self, modality: Modality, images: UInt8Array, masks: UInt8Array
-    ) -> tuple[Encoded, ...]:
-        """What the encoders that are not learned make of captures, with their calibration."""
-        if modality is not Modality.IRIS:
-            return ()
-        calibration = self.code_calibration.get(modality, Calibration())
-        codes = phase_code.encode(images, masks)
-        return (Encoded(codes, calibration.weight, calibration.bias),)
+    ) -> tuple[Templates, ...]:
+        """What the encoders that are not learned make of captures."""
+        if modality is Modality.IRIS:
+            return (phase_code.encode(images, masks),)
+        return (minutiae.encode(images, masks),) if self.minutiae else ()
 
-    def encoded(
+    def weighed(self, modality: Modality, templates: Sequence[Templates]) -> tuple[Encoded, ...]:
+        """Templates of the learned encoder, then of the other, with their calibrations."""
+        default = _CODE_DEFAULTS.get(modality, Calibration())
+        calibrations = (
+            self.calibration.get(modality, Calibration()),
+            self.code_calibration.get(modality, default),
+        )
+        both = zip(templates, calibrations, strict=False)  # there may be no second encoder
+        return tuple(Encoded(made, each.weight, each.bias) for made, each in both)
+
+    def templates(
         self, captures: CaptureSet, embeddings: Float32Array | None = None
-    ) -> tuple[Encoded, ...]:
+    ) -> tuple[Templates, ...]:
         """Templates of all encoders, the learned one first.
 
         Args:
@@ -182,9 +196,8 @@ class Recogniser:
         vectors = self.embed_set(captures) if embeddings is None else embeddings
         if vectors.ndim != 2 or len(vectors) != len(captures) or not np.isfinite(vectors).all():
             raise ValueError(f"embeddings {vectors.shape} do not fit {len(captures)} captures")
-        calibration = self.calibration.get(captures.modality, Calibration())
-        learned = Encoded(Embeddings(vectors), calibration.weight, calibration.bias)
-        return (learned, *self.coded(captures.modality, captures.images, captures.masks))
+        coded = self.codes(captures.modality, captures.images, captures.masks)
+        return (Embeddings(vectors), *coded)
 
     def galleries(
         self, sets: Mapping[Modality, CaptureSet], embeddings: Mapping[Modality, Float32Array]
@@ -195,7 +208,14 @@ class Recogniser:
             sets: captures by modality.
             embeddings: float32 (N, D) of the same captures.
         """
-        encoders = {m: self.encoded(captures, embeddings[m]) for m, captures in sets.items()}
+        templates = {m: self.templates(captures, embeddings[m]) for m, captures in sets.items()}
+        return self.compared(sets, templates)
+
+    def compared(
+        self, sets: Mapping[Modality, CaptureSet], templates: Mapping[Modality, Sequence[Templates]]
+    ) -> dict[str, Gallery]:
+        """As `galleries`, of templates that were made before."""
+        encoders = {m: self.weighed(m, templates[m]) for m in sets}
         result = {m.value: modality_gallery(sets[m], found) for m, found in encoders.items()}
         return {**result, FUSED: fused_gallery(sets, encoders)}
 
@@ -207,13 +227,17 @@ class Recogniser:
             [np.stack([getattr(sample, name) for sample in side]) for side in (probes, references)]
             for name in ("image", "mask")
         )
-        sides = list(zip(images, masks, strict=True))
-        scores = self.compare(modality, *(self.embed(modality, *side) for side in sides))
-        coded = (self.coded(modality, *side) for side in sides)
-        for probe, reference in zip(*coded, strict=True):
-            alike = probe.templates.similarities(reference.templates)
-            scores += np.float32(probe.weight) * alike + np.float32(probe.bias)
-        return scores
+        left, right = (
+            self.weighed(
+                modality, (Embeddings(self.embed(modality, *side)), *self.codes(modality, *side))
+            )
+            for side in zip(images, masks, strict=True)
+        )
+        scores = [
+            a.weight * a.templates.similarities(b.templates) + a.bias
+            for a, b in zip(left, right, strict=True)
+        ]
+        return np.asarray(np.sum(scores, axis=0), np.float32)
 
     def threshold(self, fmr: float, modality: Modality | str | None = None) -> float:
         """The LLR from which a comparison is accepted at a false match rate.
@@ -299,25 +323,23 @@ class Recogniser:
 def calibrated(recogniser: Recogniser, validation: Mapping[Modality, CaptureSet]) -> Recogniser:
     """The same network with calibration and thresholds fitted on the given captures."""
     sets = {m: validation[m] for m in recogniser.modalities if len(validation.get(m, ()))}
-    embeddings = {modality: recogniser.embed_set(captures) for modality, captures in sets.items()}
+    templates = {modality: recogniser.templates(captures) for modality, captures in sets.items()}
     calibration = dict(recogniser.calibration)
     code_calibration = dict(recogniser.code_calibration)
     for modality, captures in sets.items():
-        learned, *coded = recogniser.encoded(captures, embeddings[modality])
-        calibration[modality] = _fitted(captures, learned)
-        for encoded in coded:
-            code_calibration[modality] = _fitted(captures, encoded)
+        learned, *coded = (_fitted(captures, made) for made in templates[modality])
+        calibration[modality] = learned
+        code_calibration.update((modality, found) for found in coded if found.fitted)
     fitted = replace(recogniser, calibration=calibration, code_calibration=code_calibration)
     usable = {m: captures for m, captures in sets.items() if calibration[m].fitted}
-    galleries = fitted.galleries(usable, embeddings) if usable else {}
+    galleries = fitted.compared(usable, templates) if usable else {}
     thresholds = {name: _thresholds(compare_all(one)) for name, one in galleries.items()}
     return replace(fitted, thresholds=thresholds)
 
 
-def _fitted(captures: CaptureSet, encoded: Encoded) -> Calibration:
+def _fitted(captures: CaptureSet, templates: Templates) -> Calibration:
     """The calibration of one encoder alone."""
-    plain = Encoded(encoded.templates)
-    return fit_calibration(compare_all(modality_gallery(captures, [plain])))
+    return fit_calibration(compare_all(modality_gallery(captures, [Encoded(templates)])))
 
 
 def require_preprocessing(recogniser: Recogniser, config: Config) -> None:

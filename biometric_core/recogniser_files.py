@@ -22,7 +22,7 @@ from biometric_core.store import atomic_write
 
 TENSORS = "model.safetensors"
 DESCRIPTION = "recogniser.json"
-FORMAT = "biometric-recogniser-3"
+FORMAT = "biometric-recogniser-4"
 _DAMAGE = (ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError)
 
 
@@ -50,6 +50,7 @@ def write(folder: Path, fields: Mapping[str, Any]) -> None:
         "preprocess": fields["settings"].model_dump(mode="json"),
         "preprocess_version": fields["preprocess_version"],
         "limits": fields["limits"].model_dump(mode="json"),
+        "minutiae": fields["minutiae"],
     }
     atomic_write(folder / TENSORS, tensors)
     text = json.dumps(description, indent=1, sort_keys=True, allow_nan=False)
@@ -107,4 +108,5 @@ def _rebuilt(description: dict[str, Any], tensors: bytes) -> dict[str, Any]:
         "settings": Preprocess(**description["preprocess"]),
         "preprocess_version": description["preprocess_version"],
         "limits": Ingest(**description["limits"]),
+        "minutiae": bool(description["minutiae"]),
     }

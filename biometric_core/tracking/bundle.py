@@ -25,6 +25,7 @@ REQUIREMENTS = (
     "pandas",
     "pyarrow",
     "safetensors",
+    "nbis-py",
     "opencv-python-headless",
     "pillow",
     "deltalake",

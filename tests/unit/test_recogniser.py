@@ -15,6 +15,7 @@ from biometric_core import metrics
 from biometric_core.calibration import Calibration
 from biometric_core.config import load_config
 from biometric_core.errors import CaptureRefused, ModelError
+from biometric_core.fingerprint import minutiae
 from biometric_core.match import compare_all
 from biometric_core.recogniser import FUSED, Recogniser, calibrated, require_preprocessing
 from biometric_core.recogniser_files import DESCRIPTION, TENSORS
@@ -110,13 +111,21 @@ def test_without_mated_validation_pairs_scores_stay_cosines(recogniser, sets):
         for modality, captures in sets["validation"].items()
     }
     blank = replace(
-        recogniser, calibration={modality: Calibration() for modality in Modality}, thresholds={}
+        recogniser,
+        calibration={modality: Calibration() for modality in Modality},
+        code_calibration={},
+        thresholds={},
     )
     found = calibrated(blank, {IRIS: sets["validation"][IRIS], FINGER: singles[FINGER]})
     assert found.calibration[IRIS].fitted
     assert found.calibration[FINGER] == Calibration()
     assert not found.calibration[FINGER].fitted
     assert FUSED in found.thresholds
+    _, by_minutiae = found.weighed(FINGER, found.templates(singles[FINGER]))
+    assert (by_minutiae.weight, by_minutiae.bias) == (
+        minutiae.DEFAULT_WEIGHT,
+        minutiae.DEFAULT_BIAS,
+    )
     # nobody to calibrate on at all
     assert calibrated(blank, {}).thresholds == {}
 
@@ -278,7 +287,7 @@ def test_acquire_refuses_what_is_no_image(recogniser):
     assert set(SHAPES) == set(recogniser.modalities)
 
 
-def test_an_iris_is_compared_by_both_encoders_a_finger_by_one(recogniser, sets):
+def test_galleries_and_samples_are_compared_by_both_encoders(recogniser, sets):
     for modality in Modality:
         captures = sets["validation"][modality]
         rows = [Sample(i, m) for i, m in zip(captures.images[:6], captures.masks[:6], strict=True)]
@@ -289,4 +298,15 @@ def test_an_iris_is_compared_by_both_encoders_a_finger_by_one(recogniser, sets):
         scores = recogniser.compare_samples(modality, rows, rows)
         assert scores == pytest.approx(by_gallery, abs=1e-3)
         alone = recogniser.compare(modality, embeddings[:6], embeddings[:6])
-        assert (modality is IRIS) == bool(np.abs(scores - alone).max() > 0.1)
+        assert np.abs(scores - alone).max() > 0.1
+
+
+def test_without_minutiae_a_finger_is_compared_by_its_embedding_alone(recogniser, sets, tmp_path):
+    replace(recogniser, minutiae=False).save(tmp_path)
+    without = Recogniser.load(tmp_path)
+    assert (recogniser.minutiae, without.minutiae) == (True, False)
+    captures = sets["validation"][FINGER]
+    rows = [Sample(i, m) for i, m in zip(captures.images[:6], captures.masks[:6], strict=True)]
+    embeddings = recogniser.embed_set(captures)[:6]
+    alone = recogniser.compare(FINGER, embeddings, embeddings)
+    assert without.compare_samples(FINGER, rows, rows) == pytest.approx(alone, abs=1e-3)
