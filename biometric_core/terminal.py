@@ -20,6 +20,48 @@ def show(record: dict[str, Any]) -> None:
     Console().print(table)
 
 
+_COLUMNS = {
+    "FNMR@1 %": "fnmr_at_fmr_0.01",
+    "FNMR@0.1 %": "fnmr_at_fmr_0.001",
+    "rank-1": "rank1",
+}
+
+
+def show_crossval(record: dict[str, Any]) -> None:
+    """Print the figures of a cross-validation: a row for each name, in per cent."""
+    from rich.console import Console
+    from rich.table import Table
+
+    mean = record["mean"]
+    named = {name: one for name, one in mean.items() if name not in ("combinations", "reasons")}
+    table = Table(box=None)
+    for title in ("", "EER", *_COLUMNS, "pairs"):
+        table.add_column(title, justify="left" if not title else "right", no_wrap=bool(title))
+    for name, one in {**named, **mean["combinations"]}.items():
+        table.add_row(name, *(_row(one) if one else ["-"] * (len(_COLUMNS) + 2)))
+    Console().print(table)
+    lines = {
+        f"{name}, over the draws": f"EER mean {_percent(eer['mean'])}, deviation "
+        f"{_percent(eer['std'])}, {_percent(eer['min'])} to {_percent(eer['max'])}"
+        for name, one in {**named, **mean["combinations"]}.items()
+        if one and (eer := one.get("draws", {}).get("eer"))
+    }
+    reasons = {name: why for name, why in mean["reasons"].items() if "." not in name}
+    show({**lines, "not measured": reasons, "protocol": record["protocol"]})
+
+
+def _row(figures: dict[str, Any]) -> list[str]:
+    bounds = figures["intervals"]["eer"]
+    interval = f" [{_percent(bounds[0])}, {_percent(bounds[1])}]" if bounds else ""
+    rates = [_percent(figures[name]) for name in _COLUMNS.values()]
+    pairs = f"{figures['n_mated']} + {figures['n_non_mated']}"
+    return [_percent(figures["eer"]) + interval, *rates, pairs]
+
+
+def _percent(rate: float | None) -> str:
+    return "-" if rate is None else f"{100 * rate:.2f}"
+
+
 def _readable(value: Any) -> str:
     """One line for each item of a list or dict: paths can be copied, figures found."""
     if isinstance(value, dict):

@@ -5,9 +5,10 @@ from drawn_source import drawn_config, drawn_source
 from hypothesis import given
 from hypothesis import strategies as st
 
-from biometric_core.crossval import crossval, subject_folds
+from biometric_core.crossval import crossval
 from biometric_core.errors import DataError
-from biometric_core.evaluate import NO_MATED_PAIR
+from biometric_core.figures import NO_MATED_PAIR
+from biometric_core.folds import subject_folds
 
 names = st.sets(st.text("abc", min_size=1, max_size=4), min_size=4, max_size=30)
 
@@ -16,9 +17,9 @@ names = st.sets(st.text("abc", min_size=1, max_size=4), min_size=4, max_size=30)
 def test_folds_are_disjoint_and_test_everybody_once(subjects, folds, share, seed):
     if len(subjects) < 2 * folds:
         with pytest.raises(DataError, match="folds"):
-            subject_folds(sorted(subjects), folds, share, seed)
+            subject_folds([sorted(subjects)], folds, share, seed)
         return
-    plan = subject_folds(sorted(subjects), folds, share, seed)
+    plan = subject_folds([sorted(subjects)], folds, share, seed)
     assert sorted(name for fold in plan for name in fold.test) == sorted(subjects)
     for fold in plan:
         parts = fold.train, fold.validation, fold.test
@@ -32,13 +33,13 @@ def test_folds_are_disjoint_and_test_everybody_once(subjects, folds, share, seed
 def test_folds_depend_on_the_set_of_subjects_only(subjects, random):
     mixed = sorted(subjects)
     random.shuffle(mixed)
-    assert subject_folds(mixed, 2, 0.15, 5) == subject_folds(sorted(subjects), 2, 0.15, 5)
-    assert subject_folds(mixed * 2, 2, 0.15, 5) == subject_folds(mixed, 2, 0.15, 5)
+    assert subject_folds([mixed], 2, 0.15, 5) == subject_folds([sorted(subjects)], 2, 0.15, 5)
+    assert subject_folds([mixed * 2], 2, 0.15, 5) == subject_folds([mixed], 2, 0.15, 5)
 
 
 def test_another_seed_divides_otherwise():
     subjects = [f"s{i}" for i in range(20)]
-    assert subject_folds(subjects, 3, 0.15, 1) != subject_folds(subjects, 3, 0.15, 2)
+    assert subject_folds([subjects], 3, 0.15, 1) != subject_folds([subjects], 3, 0.15, 2)
 
 
 @pytest.fixture(scope="module")

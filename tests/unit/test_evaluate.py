@@ -11,14 +11,8 @@ from toys import toy_config, toy_set, toy_sets
 
 from biometric_core.config import load_config
 from biometric_core.errors import DataError, ModelError
-from biometric_core.evaluate import (
-    NAMES,
-    NO_MATED_PAIR,
-    evaluate,
-    evaluate_sets,
-    flattened,
-    scored,
-)
+from biometric_core.evaluate import evaluate, flattened
+from biometric_core.figures import NAMES, NO_MATED_PAIR, evaluate_sets, scored
 from biometric_core.ingest import ingest
 from biometric_core.preprocess import preprocess
 from biometric_core.recogniser import Recogniser
@@ -53,7 +47,7 @@ def found(recogniser, unseen, config):
 
 
 def test_every_name_has_every_figure(found):
-    assert set(found) == {*NAMES, "reasons"}
+    assert set(found) == {*NAMES, "combinations", "reasons"}
     for name in NAMES:
         assert set(found[name]) >= FIGURES | {"n_mated", "n_non_mated", "n_subjects", "intervals"}
         assert found[name]["n_subjects"] == 12

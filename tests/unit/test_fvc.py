@@ -33,7 +33,11 @@ def test_ingest_takes_fingers_of_unknown_position(config, tmp_path):
         for impression in (1, 2):
             image = draw_finger(period=8 + 0.2 * (finger - 100) + 0.05 * impression)
             cv2.imwrite(str(source / f"{finger}_{impression}.tif"), image)
-    ingest(drawn_config(config), source=str(source.parent), captured_at=datetime(2026, 1, 1, tzinfo=UTC))
+    ingest(
+        drawn_config(config),
+        source=str(source.parent),
+        captured_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
     rows = Store.of(config).read("captures", ["subject_id", "modality", "position", "impression"])
     assert set(rows["modality"].to_pylist()) == {"fingerprint"}
     assert set(rows["position"].to_pylist()) == {"unknown"}
