@@ -96,11 +96,9 @@ def encoders_alone(galleries: Mapping[str, Gallery]) -> dict[str, Gallery]:
     """`<modality>_<encoder>` for each encoder of each modality."""
     found = {}
     for modality in Modality:
-        gallery = galleries.get(modality.value)
-        for encoder in (
-            dict.fromkeys(c.templates.encoder for c in gallery.channels) if gallery else ()
-        ):
-            found[f"{modality}_{encoder}"] = gallery.only(_made_by(encoder))
+        if (gallery := galleries.get(modality.value)) is not None:
+            for encoder in dict.fromkeys(one.templates.encoder for one in gallery.channels):
+                found[f"{modality}_{encoder}"] = gallery.only(_made_by(encoder))
     return found
 
 

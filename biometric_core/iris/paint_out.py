@@ -55,12 +55,20 @@ def prepare(gray: UInt8Array, shape: tuple[int, int], what: PaintOut) -> Painted
         FailureToAcquire: as `iris.prepare` does of the unpainted eye.
     """
     where = localise.localise(gray)
+    over = painted(gray, where, shape, what)
+    sample = iris.cut(over, where, shape)
+    return PaintedSample(sample.image, sample.mask, sample.quality, _refusal(over, shape))
+
+
+def painted(
+    gray: UInt8Array, where: IrisLocation, shape: tuple[int, int], what: PaintOut
+) -> UInt8Array:
+    """The capture with its iris in one grey, uint8 (H, W); arguments as in `prepare`."""
     region = _ring(where, gray) if what is PaintOut.IRIS else _unmasked(where, gray, shape)
-    painted = gray.copy()
+    over = gray.copy()
     if region.any():
-        painted[region] = round(float(gray[region].mean()))
-    sample = iris.cut(painted, where, shape)
-    return PaintedSample(sample.image, sample.mask, sample.quality, _refusal(painted, shape))
+        over[region] = round(float(gray[region].mean()))
+    return over
 
 
 def _refusal(gray: UInt8Array, shape: tuple[int, int]) -> str | None:
