@@ -5,16 +5,16 @@ are; pairing them at random, many times over, tells what fusion is worth where n
 (ISO/IEC 19795-1 calls for real subjects where there are any: a report says `chimeric`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from biometric_core.combinations import Round, fused_combinations
+from biometric_core.combinations import MISSING_THIRD, Round, gap_rounds, subset_rounds, subsets
 from biometric_core.dataset import CaptureSet
 from biometric_core.errors import DataError
 from biometric_core.figures import Encodings
-from biometric_core.gallery import Gallery
+from biometric_core.gallery import Gallery, fused_gallery
 from biometric_core.recogniser import FUSED, Recogniser
 from biometric_core.schemas import Modality
 
@@ -112,16 +112,29 @@ def draws(
         seed: of the pairings and gaps.
 
     Returns:
-        A round for each draw, by `fused`, `fused_feature` and combination.
+        A round for each draw, by `fused`, `fused_feature` and combination; of eyes or fingers
+        alone, which pairing makes no difference to, one round of all subjects.
     """
     rng = np.random.default_rng(seed)
     rounds: dict[str, list[Round]] = {}
     for _ in range(count):
         galleries = chimeric_galleries(recogniser, encodings, pair(encodings.sets, rng))
         found = {name: Round.of(gallery) for name, gallery in galleries.items()}
-        for name, one in {**found, **fused_combinations(galleries[FUSED], rng)}.items():
+        found |= subset_rounds(_of_both(subsets(galleries[FUSED])))
+        found[MISSING_THIRD] = gap_rounds(galleries[FUSED], rng)
+        for name, one in found.items():
             rounds.setdefault(name, []).append(one)
-    return rounds
+    unpaired = fused_gallery(encodings.sets, encodings.encoders)
+    return {**{name: [one] for name, one in subset_rounds(subsets(unpaired)).items()}, **rounds}
+
+
+def _of_both(parts: Mapping[str, Sequence[Gallery]]) -> dict[str, Sequence[Gallery]]:
+    """Subsets that pairing makes a difference to."""
+    return {
+        name: galleries
+        for name, galleries in parts.items()
+        if len({channel.modality for channel in galleries[0].channels}) > 1
+    }
 
 
 def chimeric_galleries(

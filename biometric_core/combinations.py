@@ -89,7 +89,8 @@ def combinations(galleries: Mapping[str, Gallery], *, seed: int, repeats: int) -
     if FUSED not in small:
         return alone
     rng = np.random.default_rng(seed)
-    return {**alone, **fused_combinations(small[FUSED], rng, repeats)}
+    gaps = gap_rounds(small[FUSED], rng, repeats)
+    return {**alone, **subset_rounds(subsets(small[FUSED])), MISSING_THIRD: gaps}
 
 
 def encoders_alone(galleries: Mapping[str, Gallery]) -> dict[str, Gallery]:
@@ -102,17 +103,18 @@ def encoders_alone(galleries: Mapping[str, Gallery]) -> dict[str, Gallery]:
     return found
 
 
-def fused_combinations(
-    gallery: Gallery, rng: np.random.Generator, repeats: int = 1
-) -> dict[str, Round]:
-    """Figures of subsets of the positions of visits, and of visits with random gaps."""
-    found = {}
-    for name, parts in subsets(gallery).items():
-        most = _MOST_NON_MATED // len(parts)
-        found[name] = pooled([Round.of(part, most) for part in parts])
+def subset_rounds(parts: Mapping[str, Sequence[Gallery]]) -> dict[str, Round]:
+    """Compare what `subsets` found; the galleries of a name are pooled."""
+    return {
+        name: pooled([Round.of(one, _MOST_NON_MATED // len(galleries)) for one in galleries])
+        for name, galleries in parts.items()
+    }
+
+
+def gap_rounds(gallery: Gallery, rng: np.random.Generator, repeats: int = 1) -> Round:
+    """Compare visits with random gaps, `repeats` times; see `with_gaps`."""
     most = _MOST_NON_MATED // repeats
-    gaps = [Round.of(with_gaps(gallery, rng), most) for _ in range(repeats)]
-    return {**found, MISSING_THIRD: pooled(gaps)}
+    return pooled([Round.of(with_gaps(gallery, rng), most) for _ in range(repeats)])
 
 
 def subsets(gallery: Gallery) -> dict[str, list[Gallery]]:
@@ -136,7 +138,8 @@ def subsets(gallery: Gallery) -> dict[str, list[Gallery]]:
         both = zip(cycle(chosen[name]), cycle(chosen["one_finger"]), strict=False)
         chosen[f"{name}+one_finger"] = [eye | finger for eye, finger in islice(both, turns)]
     found = {name: [_complete(gallery, places) for places in one] for name, one in chosen.items()}
-    return {name: parts for name, parts in found.items() if parts}
+    filled = {name: [part for part in parts if len(part)] for name, parts in found.items()}
+    return {name: parts for name, parts in filled.items() if parts}
 
 
 def with_gaps(gallery: Gallery, rng: np.random.Generator) -> Gallery:

@@ -20,6 +20,7 @@ def show(record: dict[str, Any]) -> None:
     Console().print(table)
 
 
+_WIDTH = 132
 _COLUMNS = {
     "FNMR@1 %": "fnmr_at_fmr_0.01",
     "FNMR@0.1 %": "fnmr_at_fmr_0.001",
@@ -34,20 +35,20 @@ def show_crossval(record: dict[str, Any]) -> None:
 
     mean = record["mean"]
     named = {name: one for name, one in mean.items() if name not in ("combinations", "reasons")}
-    table = Table(box=None)
-    for title in ("", "EER", *_COLUMNS, "pairs"):
-        table.add_column(title, justify="left" if not title else "right", no_wrap=bool(title))
-    for name, one in {**named, **mean["combinations"]}.items():
-        table.add_row(name, *(_row(one) if one else ["-"] * (len(_COLUMNS) + 2)))
-    Console().print(table)
-    lines = {
-        f"{name}, over the draws": f"EER mean {_percent(eer['mean'])}, deviation "
-        f"{_percent(eer['std'])}, {_percent(eer['min'])} to {_percent(eer['max'])}"
-        for name, one in {**named, **mean["combinations"]}.items()
-        if one and (eer := one.get("draws", {}).get("eer"))
-    }
+    rows = {name: one for name, one in {**named, **mean["combinations"]}.items() if one}
+    titles = ["EER [interval]", *_COLUMNS, "pairs"]
+    if record["protocol"]["chimeric"]:
+        titles.append("EER over the draws")
+    table = Table("", *titles, box=None)
+    for column in table.columns:
+        column.no_wrap = True
+    for name, one in rows.items():
+        table.add_row(name, *_row(one))
+    width = Console().width
+    # Cut names and figures help nobody: a narrow terminal breaks the lines instead.
+    Console(width=max(width, _WIDTH)).print(table)
     reasons = {name: why for name, why in mean["reasons"].items() if "." not in name}
-    show({**lines, "not measured": reasons, "protocol": record["protocol"]})
+    show({**({"not measured": reasons} if reasons else {}), "protocol": record["protocol"]})
 
 
 def _row(figures: dict[str, Any]) -> list[str]:
@@ -55,7 +56,10 @@ def _row(figures: dict[str, Any]) -> list[str]:
     interval = f" [{_percent(bounds[0])}, {_percent(bounds[1])}]" if bounds else ""
     rates = [_percent(figures[name]) for name in _COLUMNS.values()]
     pairs = f"{figures['n_mated']} + {figures['n_non_mated']}"
-    return [_percent(figures["eer"]) + interval, *rates, pairs]
+    eer = figures.get("draws", {}).get("eer")
+    spread = f"{_percent(eer['mean'])} ± {_percent(eer['std'])}" if eer else ""
+    worst = f" ({_percent(eer['min'])} to {_percent(eer['max'])})" if eer else ""
+    return [_percent(figures["eer"]) + interval, *rates, pairs, spread + worst]
 
 
 def _percent(rate: float | None) -> str:

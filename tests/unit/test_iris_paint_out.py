@@ -1,4 +1,3 @@
-import cv2
 import numpy as np
 import pytest
 from drawn_captures import draw_eye, noise_image
@@ -45,24 +44,26 @@ def y_range(where):
 
 
 def test_what_the_ordinary_preparation_refuses_is_told():
-    sample = paint_out.prepare(draw_eye(2), (32, 128), PaintOut.IRIS)
-    painted = paint_out.painted(
-        draw_eye(2), localise.localise(draw_eye(2)), (32, 128), PaintOut.IRIS
-    )
-    try:
-        iris.prepare(painted, (32, 128))
-    except FailureToAcquire as failure:
-        assert sample.refusal == failure.reason
-    else:
-        assert sample.refusal is None
+    gray, shape = draw_eye(2, pupil=(150.0, 122.0, 12.0)), (32, 128)
+    sample = paint_out.prepare(gray, shape, PaintOut.IRIS)
+    where = localise.localise(gray)
+    over = paint_out.painted(gray, where, shape, PaintOut.IRIS)
+    assert sample.refusal == refusal(over, shape)
     with pytest.raises(FailureToAcquire):  # no eye to paint
-        paint_out.prepare(noise_image(2), (32, 128), PaintOut.IRIS)
+        paint_out.prepare(noise_image(2), shape, PaintOut.IRIS)
+
+
+def refusal(gray, shape):
+    try:
+        iris.prepare(gray, shape)
+    except FailureToAcquire as failure:
+        return failure.reason
+    return None
 
 
 def test_the_circles_are_those_of_the_unpainted_eye():
     gray = draw_eye(3)
-    bright = cv2.add(gray, 0)
-    sample = paint_out.prepare(bright, (32, 128), PaintOut.IRIS)
+    sample = paint_out.prepare(gray, (32, 128), PaintOut.IRIS)
     where = localise.localise(gray)
     again = iris.cut(paint_out.painted(gray, where, (32, 128), PaintOut.IRIS), where, (32, 128))
     assert (sample.image == again.image).all()
