@@ -81,8 +81,17 @@ class Encodings:
         """Visits as items: score-level fusion, and every fusion of features that there is."""
         return {
             FUSED: fused_gallery(self.sets, self.encoders),
-            FUSED_FEATURE: feature_gallery(self.sets, self.embeddings, recogniser.fuse),
+            **feature_galleries(recogniser, self.sets, self.embeddings),
         }
+
+
+def feature_galleries(
+    recogniser: Recogniser,
+    sets: Mapping[Modality, CaptureSet],
+    embeddings: Mapping[Modality, Float32Array],
+) -> dict[str, Gallery]:
+    """Visits as items, by every fusion of features that the model has."""
+    return {FUSED_FEATURE: feature_gallery(sets, embeddings, recogniser.fuse)}
 
 
 def scored(
@@ -101,8 +110,10 @@ def scored(
     usable, reasons = usable_sets(recogniser, sets, modalities)
     galleries: dict[str, Gallery] = {}
     if usable:
-        encodings = Encodings.of(recogniser, usable)
-        galleries = {**encodings.modality_galleries(), **encodings.fused_galleries(recogniser)}
+        embeddings = {modality: recogniser.embed_set(found) for modality, found in usable.items()}
+        galleries = recogniser.galleries(usable, embeddings)
+        galleries |= feature_galleries(recogniser, usable, embeddings)
+        galleries = {name: gallery.compared() for name, gallery in galleries.items()}
     else:
         reasons |= dict.fromkeys(FUSED_NAMES, "no modality has mated pairs")
     return score_galleries(galleries, reasons)

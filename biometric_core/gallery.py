@@ -83,8 +83,11 @@ class Encoded:
 
     def compared(self) -> "Encoded":
         """The same, with all comparisons made now, if they are few enough to be kept."""
-        few = len(self.templates) <= MAX_KEPT
-        return replace(self, templates=Compared.of(self.templates)) if few else self
+        return replace(self, templates=_compared(self.templates))
+
+
+def _compared(templates: Templates) -> Templates:
+    return Compared.of(templates) if len(templates) <= MAX_KEPT else templates
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,11 @@ class Gallery:
         channels = tuple(channel.take(rows) for channel in self.channels)
         items, subjects, labels = (a[rows] for a in (self.items, self.subjects, self.labels))
         return replace(self, items=items, subjects=subjects, labels=labels, channels=channels)
+
+    def compared(self) -> "Gallery":
+        """The same, with all comparisons made now, if they are few enough to be kept."""
+        channels = (replace(one, templates=_compared(one.templates)) for one in self.channels)
+        return replace(self, channels=tuple(channels))
 
     def scores(self, start: int, stop: int) -> Float32Array:
         """Items [start, stop) against all, float32 (B, N); NaN where nothing is common to both.
