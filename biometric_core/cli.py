@@ -1,20 +1,17 @@
 """The command line: `biometric STAGE`. Each command calls the function its Airflow task calls."""
 
-import json
 import logging
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
 from biometric_core import __version__
-from biometric_core.errors import BiometricError, ConfigError
-from biometric_core.terminal import hint, show
+from biometric_core.invocation import State, nested, run_stage
+from biometric_core.terminal import hint, show_crossval
 
 if TYPE_CHECKING:
     from biometric_core.config import Config
@@ -49,13 +46,6 @@ _NO_CAPTURES = (
 )
 
 
-class _State:
-    """Global options of one invocation."""
-
-    profile: str | None = None
-    overrides: dict[str, Any] = {}  # noqa: RUF012 - replaced, never changed
-
-
 def _version(value: bool) -> None:
     if value:
         typer.echo(f"biometric {__version__}")
@@ -88,52 +78,8 @@ def main(
     """
     del version
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s")
-    _State.profile = profile
-    _State.overrides = _nested(settings or [])
-
-
-def _nested(settings: list[str]) -> dict[str, Any]:
-    nested: dict[str, Any] = {}
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not equals:
-            raise typer.BadParameter(f"{setting!r}: write KEY=VALUE", param_hint="--set")
-        *parents, leaf = key.split(".")
-        section = nested
-        for parent in parents:
-            section = section.setdefault(parent, {})
-            if not isinstance(section, dict):
-                raise typer.BadParameter(f"{setting!r}: {parent} has a value", param_hint="--set")
-        section[leaf] = None if value in ("null", "") else value
-    return nested
-
-
-def _run(stage: Callable[["Config"], Any], out: Path | None) -> Any:
-    """Resolve the configuration, run one stage, show its result; errors are one line and exit 1."""
-    from biometric_core.config import load_config
-
-    try:
-        result = stage(load_config(_State.profile, _State.overrides))
-    except BiometricError as error:
-        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
-        raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from error
-    except OSError as error:
-        typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
-        raise typer.Exit(1) from error
-    record = asdict(result) if is_dataclass(result) and not isinstance(result, type) else result
-    text = json.dumps(record, indent=2, default=str, allow_nan=False)
-    if out is None:
-        show(record)
-    elif str(out) == "-":
-        typer.echo(text)
-    else:
-        from biometric_core.store import atomic_write
-
-        try:
-            atomic_write(out, (text + "\n").encode())
-        except OSError as error:
-            raise typer.BadParameter(f"can't write it: {error}", param_hint="--json") from error
-    return record
+    State.profile = profile
+    State.overrides = nested(settings or [])
 
 
 @app.command()
@@ -145,7 +91,7 @@ def download(
     """Fetch the data set from Kaggle (needs an account: KAGGLE_USERNAME and KAGGLE_KEY)."""
     from biometric_core.sources import kaggle
 
-    _run(lambda config: kaggle.download(config, dataset=dataset, force=force), out)
+    run_stage(lambda config: kaggle.download(config, dataset=dataset, force=force), out)
 
 
 @app.command()
@@ -161,7 +107,7 @@ def generate(
     """Draw irises and fingerprints of people who don't exist; no account needed."""
     from biometric_core.sources import generator
 
-    _run(
+    run_stage(
         lambda config: generator.generate(
             config, out=to, subjects=subjects, impressions=impressions, seed=seed
         ),
@@ -182,7 +128,7 @@ def ingest(
     from biometric_core.ingest import ingest as stage
 
     taken = captured_at.replace(tzinfo=UTC) if captured_at else None
-    _run(lambda config: stage(config, source=source, captured_at=taken, sensor=sensor), out)
+    run_stage(lambda config: stage(config, source=source, captured_at=taken, sensor=sensor), out)
 
 
 @app.command()
@@ -195,7 +141,7 @@ def preprocess(
     """Locate and normalise irises and fingerprints of all captures not yet prepared."""
     from biometric_core.preprocess import preprocess as stage
 
-    result = _run(lambda config: stage(config, executor=executor), out)
+    result = run_stage(lambda config: stage(config, executor=executor), out)
     nothing = not any(result[name] for name in ("prepared", "failed", "known"))
     hint(nothing, "there are no captures yet: take some in with `biometric ingest`")
 
@@ -212,7 +158,7 @@ def train(
     """Fit the recogniser on the training subjects; the run goes to MLflow."""
     from biometric_core.training import train as stage
 
-    _run(lambda config: stage(config, as_of=_utc(as_of), force=force, resume=not fresh), out)
+    run_stage(lambda config: stage(config, as_of=_utc(as_of), force=force, resume=not fresh), out)
 
 
 @app.command()
@@ -224,7 +170,7 @@ def evaluate(
     """Measure a model on subjects it has never seen: EER, FNMR, rank-1, plots, release check."""
     from biometric_core.evaluate import evaluate as stage
 
-    _run(lambda config: stage(config, run_id=run_id, as_of=_utc(as_of)), out)
+    run_stage(lambda config: stage(config, run_id=run_id, as_of=_utc(as_of)), out)
 
 
 @app.command()
@@ -244,7 +190,7 @@ def promote(
         chosen = register(config, run_id=run_id).version if run_id else version
         return stage(config, version=chosen or challenger_version(config), as_of=_utc(as_of))
 
-    _run(_stage, out)
+    run_stage(_stage, out)
 
 
 @app.command()
@@ -255,7 +201,7 @@ def rollback(
     """Make the previous champion champion again."""
     from biometric_core.gate import rollback as stage
 
-    _run(lambda config: stage(config, reason=reason), out)
+    run_stage(lambda config: stage(config, reason=reason), out)
 
 
 @app.command()
@@ -263,7 +209,7 @@ def score(day: DayOption, out: JsonOption = None) -> None:
     """Compare a day's captures with the enrolled references, by the champion."""
     from biometric_core.score import score as stage
 
-    result = _run(lambda config: stage(config, day=day.date()), out)
+    result = run_stage(lambda config: stage(config, day=day.date()), out)
     hint(not result["probes"], _NO_CAPTURES)
 
 
@@ -278,7 +224,7 @@ def monitor(
     """Tell whether a day's scored captures have drifted; writes the report."""
     from biometric_core.monitor import monitor as stage
 
-    result = _run(lambda config: stage(config, day=day.date(), force=force), out)
+    result = run_stage(lambda config: stage(config, day=day.date(), force=force), out)
     hint(not result["verdicts"], f"no verdict: {_NO_CAPTURES}")
 
 
@@ -293,7 +239,7 @@ def predict(
     """Recognise every capture of a folder or zip; one row each, failures with their reason."""
     from biometric_core.predict import predict as stage
 
-    _run(
+    run_stage(
         lambda config: stage(config, source=source, out=to, model=model, embeddings=embeddings), out
     )
 
@@ -301,15 +247,47 @@ def predict(
 @app.command()
 def crossval(
     source: Annotated[
-        list[str], typer.Option("--source", "-s", metavar="PATH", help="A folder or .zip.")
+        list[str],
+        typer.Option("--source", "-s", metavar="PATH", help="A folder or .zip; several times."),
     ],
-    folds: Annotated[int, typer.Option(min=2, help="Folds, by subject.")] = 3,
+    folds: Annotated[int, typer.Option(min=2, help="Folds, by subject of each source.")] = 3,
+    chimeric: Annotated[
+        bool, typer.Option("--chimeric", help="Pair irises and fingers of different sources.")
+    ] = False,
+    paint_out: Annotated[
+        Literal["iris", "visible_iris"] | None,
+        typer.Option(help="Check: paint over each eye's iris, or what lids leave of it."),
+    ] = None,
+    pretrained: Annotated[
+        bool, typer.Option("--pretrained", help="Train nothing, test everybody with --recogniser.")
+    ] = False,
+    recogniser: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="A saved recogniser, for --pretrained.")
+    ] = None,
     out: JsonOption = None,
 ) -> None:
-    """Honest figures of the recogniser on a data set: folds by subject, all pairs."""
+    """Honest figures of the recogniser on data sets: folds by subject, all pairs.
+
+    Layouts: Kaggle, flat, FVC. Rates are in per cent, with intervals over subjects. Example:
+
+    biometric crossval -s irises.zip -s fvc2002-db1b.zip --chimeric --json figures.json
+    """
     from biometric_core.crossval import crossval as stage
 
-    _run(lambda config: stage(config, sources=source, folds=folds), out)
+    if pretrained != (recogniser is not None):
+        raise typer.BadParameter("give both --pretrained and --recogniser FOLDER, or none")
+    run_stage(
+        lambda config: stage(
+            config,
+            sources=source,
+            folds=folds,
+            chimeric=chimeric,
+            paint_out=paint_out,
+            pretrained=recogniser,
+        ),
+        out,
+        show_crossval,
+    )
 
 
 @app.command()
@@ -317,7 +295,7 @@ def status(out: JsonOption = None) -> None:
     """Tell the champion, the last drift verdicts and the last decisions."""
     from biometric_core.status import status as stage
 
-    _run(stage, out)
+    run_stage(stage, out)
 
 
 def run() -> NoReturn:

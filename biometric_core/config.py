@@ -141,6 +141,7 @@ class Evaluation(Section):
 
     bootstrap: Annotated[int, Field(ge=10)] = 500
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    chimeric_draws: Positive = 20  # random pairings of subjects of different sources
     seed: int = 29
     failure_images: bool = False
 

@@ -1,79 +1,75 @@
-"""Cross-validation by subject: figures of the whole method on a data set, without the store."""
+"""Cross-validation by subject: figures of the whole method on data sets, without the store."""
 
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from biometric_core import chimeric as chimera
 from biometric_core.bootstrap import mean_of
+from biometric_core.calibrated import recogniser_of
 from biometric_core.config import Config
 from biometric_core.dataset import CaptureSet
-from biometric_core.errors import DataError
-from biometric_core.evaluate import NAMES, Measured, measure, records, scored
-from biometric_core.recogniser import Recogniser
+from biometric_core.figures import (
+    FUSED_NAMES,
+    NAMES,
+    Encodings,
+    Measured,
+    measure,
+    measure_rounds,
+    records,
+    score_galleries,
+    usable_sets,
+)
+from biometric_core.folds import Fold, subject_folds
+from biometric_core.iris.paint_out import PaintOut
+from biometric_core.recogniser import Recogniser, require_preprocessing
 from biometric_core.schemas import Modality
-from biometric_core.source_sets import capture_sets_from_source
+from biometric_core.source_sets import SourceSets, merged, prepare_source
 from biometric_core.store import atomic_write
 from biometric_core.train import fit
 
 Sets = Mapping[Modality, CaptureSet]
 _log = logging.getLogger(__name__)
-_MIN_VALIDATION_SUBJECTS = 2
+_NO_COMMON_SUBJECT = (
+    "no subject has mated pairs of both modalities: --chimeric pairs subjects of different sources"
+)
 
 
 @dataclass(frozen=True)
-class Fold:
-    """Subjects of one fold; the three are disjoint.
+class _Study:
+    """What all folds share.
 
     Attributes:
-        train: fitted on.
-        validation: training subjects held out for early stopping and calibration.
-        test: measured on.
+        sets: captures of all sources.
+        config: how to train and measure.
+        mated: sources with mated pairs by modality, where subjects are paired; else None.
+        fused: whether some subject has mated pairs of all modalities that have any.
+        pretrained: what is measured instead of training.
     """
 
-    train: tuple[str, ...]
-    validation: tuple[str, ...]
-    test: tuple[str, ...]
-
-
-def subject_folds(
-    subjects: Sequence[str], folds: int, validation_share: float, seed: int
-) -> list[Fold]:
-    """Divide subjects; each is tested in exactly one fold.
-
-    Args:
-        subjects: in any order; the result depends on the set only.
-        folds: at least 2.
-        validation_share: of a fold's training subjects, at least two of them.
-        seed: of the division.
-
-    Raises:
-        DataError: too few subjects for so many folds.
-    """
-    names = sorted(set(subjects))
-    if folds < 2 or len(names) < 2 * folds:
-        raise DataError(
-            f"{len(names)} subjects for {folds} folds: at least 2 folds of 2 subjects are needed"
-        )
-    mixed = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
-    parts = [tuple(mixed[number::folds]) for number in range(folds)]
-    result = []
-    for number, test in enumerate(parts):
-        rest = [name for other, part in enumerate(parts) if other != number for name in part]
-        held = max(_MIN_VALIDATION_SUBJECTS, round(validation_share * len(rest)))
-        held = min(held, len(rest) - 1)
-        result.append(Fold(tuple(rest[held:]), tuple(rest[:held]), test))
-    return result
+    sets: Sets
+    config: Config
+    mated: chimera.Mated | None
+    fused: bool
+    pretrained: Recogniser | None
 
 
 def crossval(
-    config: Config, *, sources: list[str], folds: int = 3, out: str | None = None
+    config: Config,
+    *,
+    sources: list[str],
+    folds: int = 3,
+    out: str | None = None,
+    chimeric: bool = False,
+    paint_out: str | None = None,
+    pretrained: str | None = None,
 ) -> dict[str, Any]:
     """Train and measure once for each fold.
 
@@ -83,38 +79,45 @@ def crossval(
         config: `training` and `evaluation` decide; `splits.validation` is the share of a fold's
             training subjects that is held out for early stopping and calibration.
         sources: folders or zips; subjects of different sources are different people.
-        folds: number of folds.
+        folds: number of folds; every fold has its share of each source.
         out: a JSON file to write the result to.
+        chimeric: pair subjects of different sources at random, `evaluation.chimeric_draws` times.
+        paint_out: a `PaintOut` value: paint it over in every eye. What is still recognised is not
+            the iris.
+        pretrained: folder of a saved recogniser, which is measured on all subjects; no training.
 
     Returns:
-        `folds`, a list, and `mean`: each has `iris`, `fingerprint`, `fused` and `fused_feature` as
-        `evaluate.figures` describes them, and `reasons` for what is None. In `mean`, rates are
-        means over the folds, their intervals come from resampling subjects within each fold, and
-        numbers of comparisons and subjects are totals. `protocol` says how it was done.
+        `folds`, a list, and `mean`: each has figures as `figures.figures` describes them. In
+        `mean`, rates are means over the folds, their intervals come from resampling subjects within
+        each fold, and numbers of comparisons and subjects are totals. Chimeric figures are of all
+        draws pooled, with their spread over the draws in `draws`. `protocol` says how it was done.
 
     Raises:
         SourceError: a source can't be read.
-        DataError: too few subjects.
+        DataError: too few subjects, or nothing to pair.
+        ModelError: the recogniser can't be read or needs another preprocessing.
     """
     start = time.monotonic()
-    sets = _merged([capture_sets_from_source(config, source) for source in sources])
-    subjects = sorted({str(name) for found in sets.values() for name in found.subject_id})
-    plan = subject_folds(subjects, folds, config.splits.validation, config.evaluation.seed)
+    recogniser = _loaded(pretrained, config) if pretrained is not None else None
+    painted = None if paint_out is None else PaintOut(paint_out)
+    prepared = [prepare_source(config, source, painted) for source in sources]
+    sets = merged([one.sets for one in prepared])
+    mated = chimera.mated_sources(sets) if chimeric else None
+    study = _Study(sets, config, mated, _has_common_subject(sets), recogniser)
+    plan = _plan(study, folds)
     measured, reports = [], []
     for number, fold in enumerate(plan, start=1):
-        figures, reasons = _run_fold(sets, fold, config)
+        figures, reasons = _run_fold(study, fold, number)
         measured.append(figures)
         reports.append({**_counts(fold), **records(figures, reasons, config)})
-        _log.info("fold %d of %d: %s", number, folds, _headline(reports[-1]))
+        _log.info("fold %d of %d: %s", number, len(plan), _headline(reports[-1]))
     result = {
         "folds": reports,
         "mean": _mean(measured, [report["reasons"] for report in reports], config),
         "protocol": {
-            "folds": folds,
-            "subjects": len(subjects),
-            "captures": {modality.value: len(found) for modality, found in sets.items()},
-            "seed": config.evaluation.seed,
-            "config_digest": config.digest(),
+            **_protocol(study, reports, prepared),
+            "paint_out": paint_out,
+            "painted_refused": sum(one.painted_refused for one in prepared),
             "seconds": round(time.monotonic() - start, 1),
         },
     }
@@ -124,19 +127,69 @@ def crossval(
     return result
 
 
+def _loaded(folder: str, config: Config) -> Recogniser:
+    recogniser = Recogniser.load(Path(folder))
+    require_preprocessing(recogniser, config)
+    return recogniser
+
+
+def _plan(study: _Study, folds: int) -> list[Fold]:
+    subjects = sorted({str(name) for found in study.sets.values() for name in found.subject_id})
+    if study.pretrained is not None:
+        return [Fold((), (), tuple(subjects))]
+    groups: dict[str, list[str]] = {}
+    for name in subjects:
+        groups.setdefault(chimera.source_of(name), []).append(name)
+    config = study.config
+    return subject_folds(
+        list(groups.values()), folds, config.splits.validation, config.evaluation.seed
+    )
+
+
 def _run_fold(
-    sets: Sets, fold: Fold, config: Config
+    study: _Study, fold: Fold, number: int
 ) -> tuple[dict[str, Measured], Mapping[str, str]]:
-    validation = _of(sets, fold.validation)
-    fitted = fit(_of(sets, fold.train), validation, config)
-    recogniser = Recogniser.from_fitted(fitted, validation, config)
-    found = scored(recogniser, _of(sets, fold.test))
-    return measure(found, config), found.reasons
+    config, test = study.config, _of(study.sets, fold.test)
+    recogniser = study.pretrained or _trained(study, fold, number)
+    if study.mated is not None:
+        test = chimera.of_sources(test, study.mated)
+    usable, reasons = usable_sets(recogniser, test)
+    encodings = Encodings.of(recogniser, usable)
+    galleries = encodings.modality_galleries()
+    if study.mated is None and study.fused and usable:
+        galleries |= encodings.fused_galleries(recogniser)
+    found = measure(score_galleries(galleries, reasons), config)
+    if study.mated is not None and len(usable) == len(Modality):
+        seed = config.evaluation.seed + number
+        rounds = chimera.draws(recogniser, encodings, config.evaluation.chimeric_draws, seed)
+        found |= measure_rounds(rounds, config)
+    if not study.fused and study.mated is None:
+        reasons |= dict.fromkeys(FUSED_NAMES, _NO_COMMON_SUBJECT)
+    return found, reasons
+
+
+def _trained(study: _Study, fold: Fold, number: int) -> Recogniser:
+    train, validation = _of(study.sets, fold.train), _of(study.sets, fold.validation)
+    if study.mated is not None:
+        rng = np.random.default_rng(study.config.evaluation.seed + number)
+        train, validation = (chimera.paired(part, study.mated, rng) for part in (train, validation))
+    fitted = fit(train, validation, study.config)
+    return recogniser_of(fitted, validation, study.config)
 
 
 def _of(sets: Sets, subjects: Sequence[str]) -> dict[Modality, CaptureSet]:
     chosen = {m: s.select(np.isin(s.subject_id, list(subjects))) for m, s in sets.items()}
     return {modality: captures for modality, captures in chosen.items() if len(captures)}
+
+
+def _has_common_subject(sets: Sets) -> bool:
+    """Whether a subject has mated pairs of every modality that has any."""
+    mated = []
+    for captures in sets.values():
+        _, first, counts = np.unique(captures.identity, return_index=True, return_counts=True)
+        if (counts > 1).any():
+            mated.append({str(name) for name in captures.subject_id[first[counts > 1]]})
+    return not mated or bool(set.intersection(*mated))
 
 
 def _counts(fold: Fold) -> dict[str, int]:
@@ -148,15 +201,57 @@ def _headline(report: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} EER {100 * values['eer']:.2f} %" for name, values in found.items())
 
 
+def _protocol(
+    study: _Study, reports: Sequence[Mapping[str, Any]], prepared: Sequence[SourceSets]
+) -> dict[str, Any]:
+    failures: dict[str, Counter[str]] = {}
+    for one in prepared:
+        for modality, reasons in one.failures.items():
+            failures.setdefault(modality.value, Counter()).update(reasons)
+    config = study.config
+    pairing = {
+        "draws": config.evaluation.chimeric_draws,
+        "chimeric_subjects": [(one["fused"] or {}).get("n_subjects", 0) for one in reports],
+    }
+    return {
+        "folds": len(reports),
+        "pretrained": study.pretrained is not None,
+        "chimeric": study.mated is not None,
+        **(pairing if study.mated is not None else {}),
+        "subjects": sum(one["test_subjects"] for one in reports),
+        "captures": {modality.value: len(found) for modality, found in study.sets.items()},
+        "sources": [_source(one) for one in prepared],
+        "failures_to_acquire": {name: dict(reasons) for name, reasons in failures.items()},
+        "seed": config.evaluation.seed,
+        "config_digest": config.digest(),
+    }
+
+
+def _source(one: SourceSets) -> dict[str, Any]:
+    """Layout and counts; never a name or path."""
+    return {
+        "layout": one.layout,
+        "subjects": len({str(name) for found in one.sets.values() for name in found.subject_id}),
+        "captures": {modality.value: count for modality, count in one.captures.items()},
+        "acquired": {modality.value: len(found) for modality, found in one.sets.items()},
+    }
+
+
 def _mean(
     measured: Sequence[Mapping[str, Measured]], reasons: Sequence[Mapping[str, str]], config: Config
 ) -> dict[str, Any]:
     """The mean over the folds; None for a name that some fold could not measure."""
-    common = [name for name in NAMES if all(name in figures for figures in measured)]
-    means = {name: _mean_of_name([figures[name] for figures in measured]) for name in common}
     why: dict[str, str] = {}
     for fold in reasons:
         why = {**fold, **why}
+    names = dict.fromkeys(name for figures in measured for name in figures)
+    means = {}
+    for name in names:
+        parts = [figures[name] for figures in measured if name in figures]
+        if len(parts) == len(measured):
+            means[name] = _mean_of_name(parts)
+        else:
+            why.setdefault(name, "not in every fold")
     return records(means, why, config)
 
 
@@ -169,29 +264,6 @@ def _mean_of_name(parts: Sequence[Measured]) -> Measured:
         else:
             plain[name] = sum(values) if name.startswith("n_") else float(np.mean(values))
     rates = {name: mean_of([part.rates[name] for part in parts]) for name in parts[0].rates}
-    return Measured(rates, plain)
-
-
-def _merged(sources: Sequence[Sets]) -> dict[Modality, CaptureSet]:
-    """The captures of all sources; an image that occurs in several counts once."""
-    if len(sources) == 1:
-        return dict(sources[0])
-    merged = {}
-    for modality in Modality:
-        parts = list(_named_apart(sources, modality))
-        if parts:
-            columns: dict[str, npt.NDArray[Any]] = {
-                name: np.concatenate([getattr(part, name) for part in parts])
-                for name in vars(parts[0])
-                if name != "modality"
-            }
-            _, unique = np.unique(columns["capture_id"], return_index=True)
-            merged[modality] = CaptureSet(modality, **columns).select(unique)
-    return merged
-
-
-def _named_apart(sources: Sequence[Sets], modality: Modality) -> Iterator[CaptureSet]:
-    for number, sets in enumerate(sources):
-        if modality in sets:
-            names = [f"{number}:{name}" for name in sets[modality].subject_id]
-            yield replace(sets[modality], subject_id=np.array(names, dtype=np.str_))
+    drawn = [name for name in parts[0].draws if all(name in part.draws for part in parts)]
+    draws = {name: np.mean([part.draws[name] for part in parts], axis=0) for name in drawn}
+    return Measured(rates, plain, draws)

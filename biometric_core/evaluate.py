@@ -9,44 +9,22 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from biometric_core import bootstrap, metrics
 from biometric_core.acquisition import failures_to_acquire
-from biometric_core.calibration import cllr
 from biometric_core.closed_set import as_metrics, closed_set_figures
 from biometric_core.config import Config
 from biometric_core.dataset import CaptureSet, load_captures
 from biometric_core.errors import CaptureRefused, DataError, FailureToAcquire
 from biometric_core.evaluation_log import log_evaluation
 from biometric_core.evaluation_report import Evidence
-from biometric_core.gallery import Gallery, feature_gallery
-from biometric_core.match import Comparisons, Identification, compare_all, identify
-from biometric_core.recogniser import FUSED, Recogniser, require_preprocessing
+from biometric_core.figures import figures, scored
+from biometric_core.recogniser import Recogniser, require_preprocessing
 from biometric_core.release import check_release
-from biometric_core.schemas import Float32Array, Modality, Split
+from biometric_core.schemas import Modality, Split
 from biometric_core.splits import reserved
 from biometric_core.store import Store
 from biometric_core.tracking import runs
 
-FUSED_FEATURE = "fused_feature"
-NAMES = (*(modality.value for modality in Modality), FUSED, FUSED_FEATURE)
-NO_MATED_PAIR = "no mated pair: no identity has two captures"
 _LATENCY_CAPTURES = 24
-
-
-@dataclass(frozen=True)
-class Scored:
-    """All comparisons of a set of captures under one recogniser.
-
-    Attributes:
-        comparisons: by `iris`, `fingerprint`, `fused` and `fused_feature`; only what has mated
-            pairs.
-        identifications: likewise, with one gallery image for each identity.
-        reasons: why a name is missing.
-    """
-
-    comparisons: Mapping[str, Comparisons]
-    identifications: Mapping[str, Identification]
-    reasons: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -54,7 +32,7 @@ class EvaluateResult:
     """What `evaluate` found.
 
     Attributes:
-        metrics: figures by name as `evaluate_sets` gives them, `closed_set`, `latency` and `fta`.
+        metrics: figures by name as `figures.figures` gives them, `closed_set`, `latency` and `fta`.
         release_ok: every release threshold holds.
         release_reasons: a line for each threshold that failed or could not be asked.
         plots: paths of the pictures.
@@ -66,140 +44,6 @@ class EvaluateResult:
     release_reasons: list[str]
     plots: list[str]
     cards: list[str]
-
-
-def scored(
-    recogniser: Recogniser,
-    sets: Mapping[Modality, CaptureSet],
-    modalities: tuple[Modality, ...] | None = None,
-) -> Scored:
-    """Compare all captures with each other.
-
-    Args:
-        recogniser: gives embeddings and calibrated scores.
-        sets: captures of subjects the recogniser has not seen.
-        modalities: only these, so that two models are scored on the same pairs; all that the
-            recogniser knows when None.
-    """
-    wanted = recogniser.modalities if modalities is None else modalities
-    reasons = {}
-    usable: dict[Modality, CaptureSet] = {}
-    for modality in Modality:
-        captures = sets.get(modality)
-        if captures is None or not len(captures):
-            reasons[modality.value] = "no captures"
-        elif modality not in wanted or modality not in recogniser.modalities:
-            reasons[modality.value] = "the model was not trained on it"
-        elif len(np.unique(captures.identity)) == len(captures):
-            reasons[modality.value] = NO_MATED_PAIR
-        else:
-            usable[modality] = captures
-    galleries = _galleries(recogniser, usable)
-    if not usable:
-        reasons |= dict.fromkeys((FUSED, FUSED_FEATURE), "no modality has mated pairs")
-    return Scored(
-        comparisons={name: compare_all(gallery) for name, gallery in galleries.items()},
-        identifications={name: identify(gallery) for name, gallery in galleries.items()},
-        reasons=reasons,
-    )
-
-
-def _galleries(recogniser: Recogniser, sets: Mapping[Modality, CaptureSet]) -> dict[str, Gallery]:
-    if not sets:
-        return {}
-    embeddings: dict[Modality, Float32Array] = {
-        modality: recogniser.embed_set(captures) for modality, captures in sets.items()
-    }
-    galleries = recogniser.galleries(sets, embeddings)
-    galleries[FUSED_FEATURE] = feature_gallery(sets, embeddings, recogniser.fuse)
-    return galleries
-
-
-def evaluate_sets(
-    recogniser: Recogniser, sets: Mapping[Modality, CaptureSet], config: Config
-) -> dict[str, Any]:
-    """Figures of all comparisons among the captures; see `figures`."""
-    return figures(scored(recogniser, sets), config)
-
-
-@dataclass(frozen=True)
-class Measured:
-    """The figures of one name (`iris`, `fused`, ...), with their bootstrap replicates."""
-
-    rates: Mapping[str, bootstrap.Resampled]
-    plain: Mapping[str, float | int | None]
-
-    def record(self, confidence: float) -> dict[str, Any]:
-        """As JSON-able figures with `intervals`."""
-        intervals = {name: rate.interval(confidence) for name, rate in self.rates.items()}
-        return {
-            **{name: interval.value for name, interval in intervals.items()},
-            **self.plain,
-            "intervals": {name: interval.bounds() for name, interval in intervals.items()},
-        }
-
-
-def measure(found: Scored, config: Config) -> dict[str, Measured]:
-    """Error rates of every name that has mated and non-mated comparisons."""
-    return {
-        name: _measured(comparisons, found.identifications[name], config, name != FUSED_FEATURE)
-        for name, comparisons in found.comparisons.items()
-        if not metrics.one_kind(comparisons.mated)
-    }
-
-
-def _measured(
-    comparisons: Comparisons, identification: Identification, config: Config, likelihood: bool
-) -> Measured:
-    replicates, seed = config.evaluation.bootstrap, config.evaluation.seed
-    scores, mated = comparisons.scores, comparisons.mated
-    return Measured(
-        rates={
-            **bootstrap.error_rates(comparisons, replicates=replicates, seed=seed),
-            "rank1": bootstrap.rank1_rate(identification, replicates=replicates, seed=seed),
-        },
-        plain={
-            "auc": metrics.auc(scores, mated),
-            "cllr": cllr(scores, mated) if likelihood else None,
-            "n_mated": comparisons.n_mated,
-            "n_non_mated": comparisons.n_non_mated,
-            "n_subjects": len(np.unique(comparisons.subjects)),
-        },
-    )
-
-
-def figures(found: Scored, config: Config) -> dict[str, Any]:
-    """Error rates with bootstrap intervals over subjects, JSON-able.
-
-    Returns:
-        `iris`, `fingerprint`, `fused` (sum of log-likelihood ratios over what is present) and
-        `fused_feature` (the model's feature-level fusion): each a dict with `eer`,
-        `fnmr_at_fmr_0.01`, `fnmr_at_fmr_0.001`, `rank1`, `auc`, `cllr`, `n_mated`, `n_non_mated`,
-        `n_subjects` and `intervals` ([low, high] by figure), or None; and `reasons`, by name, for
-        each None. A figure that the comparisons can't carry is None, with a reason
-        `<name>.<figure>`.
-    """
-    return records(measure(found, config), found.reasons, config)
-
-
-def records(
-    measured: Mapping[str, Measured], reasons: Mapping[str, str], config: Config
-) -> dict[str, Any]:
-    """What `figures` gives, from figures that were measured before."""
-    result: dict[str, Any] = {}
-    why = dict(reasons)
-    for name in NAMES:
-        if name not in measured:
-            result[name] = None
-            why.setdefault(name, "mated or non-mated pairs are missing")
-            continue
-        result[name] = measured[name].record(config.evaluation.confidence)
-        why |= {
-            f"{name}.{figure}": "too few non-mated pairs to carry this FMR"
-            for figure, value in result[name].items()
-            if figure.startswith("fnmr") and value is None
-        }
-    return {**result, "reasons": why}
 
 
 def evaluate(config: Config, *, run_id: str, as_of: datetime | None = None) -> EvaluateResult:

@@ -90,7 +90,8 @@ def flattened(values: Mapping[str, Any]) -> dict[str, float]:
     Of groups only the rates: `groups_iris_position_left_eer`.
     """
     flat: dict[str, float] = {}
-    for name, group in values.items():
+    for label, group in {**values, **values.get("combinations", {})}.items():
+        name = label.replace("+", "_and_")  # MLflow takes no plus sign
         if name in ("reasons", "release") or not isinstance(group, Mapping):
             continue
         if name in ("groups", "fta", "quality"):

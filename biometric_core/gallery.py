@@ -15,10 +15,12 @@ import numpy.typing as npt
 
 from biometric_core.dataset import CaptureSet
 from biometric_core.schemas import Float32Array, Modality
-from biometric_core.templates import Embeddings, IndexArray, Templates
+from biometric_core.templates import Compared, Embeddings, IndexArray, Templates
 
 StrArray = npt.NDArray[Any]
 BoolArray = npt.NDArray[np.bool_]
+MAX_KEPT = 4000
+"""Similarities of this many captures with each other are kept: 64 MB."""
 Fuse = Callable[[Mapping[Modality, Float32Array], BoolArray], Float32Array]
 
 
@@ -33,6 +35,7 @@ class Channel:
         bias: see weight.
         modality: what the samples show; empty where channels are of several.
         position: which eye or finger; empty where samples are of several.
+        presented: bool, (N,), what of `present` an item still has as a probe; all when None.
     """
 
     templates: Templates
@@ -41,6 +44,18 @@ class Channel:
     bias: float = 0.0
     modality: str = ""
     position: str = ""
+    presented: BoolArray | None = None
+
+    def take(self, rows: IndexArray) -> "Channel":
+        """The items at these rows, int64 (K,)."""
+        presented = None if self.presented is None else self.presented[rows]
+        taken = self.templates.take(rows)
+        return replace(self, templates=taken, present=self.present[rows], presented=presented)
+
+    def common(self, start: int, stop: int) -> BoolArray:
+        """Whether items [start, stop) as probes and each item have this, bool (B, N)."""
+        probes = self.present if self.presented is None else self.present & self.presented
+        return np.asarray(probes[start:stop, None] & self.present[None, :], dtype=np.bool_)
 
     def scores(self, start: int, stop: int) -> Float32Array:
         """Items [start, stop) against all, float32 (B, N)."""
@@ -61,6 +76,18 @@ class Encoded:
         """The templates of these rows as a channel; -1 stands for an absent item."""
         taken = self.templates.take(rows)
         return Channel(taken, rows >= 0, self.weight, self.bias, modality, position)
+
+    def take(self, rows: IndexArray) -> "Encoded":
+        """The templates at these rows, int64 (K,)."""
+        return replace(self, templates=self.templates.take(rows))
+
+    def compared(self) -> "Encoded":
+        """The same, with all comparisons made now, if they are few enough to be kept."""
+        return replace(self, templates=_compared(self.templates))
+
+
+def _compared(templates: Templates) -> Templates:
+    return Compared.of(templates) if len(templates) <= MAX_KEPT else templates
 
 
 @dataclass(frozen=True)
@@ -88,6 +115,17 @@ class Gallery:
         """The same items compared by some channels alone: one encoder, one eye."""
         return replace(self, channels=tuple(filter(keep, self.channels)))
 
+    def take(self, rows: IndexArray) -> "Gallery":
+        """The items at these rows, int64 (K,), in that order."""
+        channels = tuple(channel.take(rows) for channel in self.channels)
+        items, subjects, labels = (a[rows] for a in (self.items, self.subjects, self.labels))
+        return replace(self, items=items, subjects=subjects, labels=labels, channels=channels)
+
+    def compared(self) -> "Gallery":
+        """The same, with all comparisons made now, if they are few enough to be kept."""
+        channels = (replace(one, templates=_compared(one.templates)) for one in self.channels)
+        return replace(self, channels=tuple(channels))
+
     def scores(self, start: int, stop: int) -> Float32Array:
         """Items [start, stop) against all, float32 (B, N); NaN where nothing is common to both.
 
@@ -97,7 +135,7 @@ class Gallery:
         total = np.zeros((stop - start, len(self)), dtype=np.float32)
         common = np.zeros(total.shape, dtype=np.int32)
         for channel in self.channels:
-            both = channel.present[start:stop, None] & channel.present[None, :]
+            both = channel.common(start, stop)
             scores = channel.scores(start, stop)
             if not (np.isfinite(scores) | ~both).all():
                 raise ValueError("scores that are not finite: the model is damaged")

@@ -16,7 +16,7 @@ from biometric_core import metrics
 from biometric_core.bootstrap import mean_of, paired_eer_difference
 from biometric_core.config import Config
 from biometric_core.dataset import CaptureSet
-from biometric_core.evaluate import Scored, scored
+from biometric_core.figures import Scored, scored
 from biometric_core.match import Comparisons
 from biometric_core.recogniser import FUSED, Recogniser
 from biometric_core.release import check_release

@@ -34,12 +34,9 @@ def start_from(net: BiometricNet, config: Config) -> tuple[Modality, ...]:
     Returns:
         The modalities whose branch is pretrained; the others keep their random weights.
     """
-    if not config.training.pretrained:
+    if not applies(config):
         return ()
-    found, made_for = _shipped()
-    if made_for != preprocess_version(config):
-        _log.info("no pretrained branches for captures prepared as %s", preprocess_version(config))
-        return ()
+    found, _ = _shipped()
     started = []
     for modality in net.spec.modalities:
         branch = net.branches[modality.value]
@@ -59,6 +56,16 @@ def _shipped() -> tuple[dict[str, Tensor], str]:
         names = [name for name in file.keys() if name.startswith("branches.")]  # noqa: SIM118
         tensors = {name: file.get_tensor(name) for name in names}
         return tensors, file.metadata()["preprocess_version"]
+
+
+def applies(config: Config) -> bool:
+    """Whether the shipped branches are asked for, and made for captures prepared so."""
+    if not config.training.pretrained:
+        return False
+    wanted = preprocess_version(config)
+    if _shipped()[1] != wanted:
+        _log.info("no pretrained branches for captures prepared as %s", wanted)
+    return _shipped()[1] == wanted
 
 
 def _of(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

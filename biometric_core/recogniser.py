@@ -5,35 +5,30 @@ It is what training makes, the registry keeps, and every later stage uses.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from biometric_core import metrics, recogniser_files
-from biometric_core.calibration import Calibration, fit_calibration
+from biometric_core import recogniser_files
+from biometric_core.calibration import Calibration
 from biometric_core.config import Config, Ingest, Preprocess
 from biometric_core.dataset import CaptureSet
 from biometric_core.errors import ModelError
 from biometric_core.fingerprint import minutiae
 from biometric_core.gallery import Encoded, Gallery, fused_gallery, modality_gallery
 from biometric_core.iris import phase_code
-from biometric_core.match import Comparisons, compare_all
 from biometric_core.models import BiometricNet, ModelSpec
+from biometric_core.models.spec import FUSIONS
 from biometric_core.preprocess import prepare, preprocess_version
 from biometric_core.schemas import Float32Array, Modality, Sample, UInt8Array
 from biometric_core.templates import Embeddings, Templates
 
-if TYPE_CHECKING:
-    from biometric_core.train import Fitted
-
 FUSED = "fused"
 _CODE_DEFAULTS = {Modality.FINGERPRINT: Calibration(minutiae.DEFAULT_WEIGHT, minutiae.DEFAULT_BIAS)}
-FMRS = (0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0001)
 
 
 @dataclass(frozen=True)
@@ -65,36 +60,15 @@ class Recogniser:
     code_calibration: Mapping[Modality, Calibration] = field(default_factory=dict)
     minutiae: bool = True
 
-    @classmethod
-    def from_fitted(
-        cls, fitted: "Fitted", validation: Mapping[Modality, CaptureSet], config: Config
-    ) -> "Recogniser":
-        """Calibrate a fitted network on the validation subjects' comparisons.
-
-        Args:
-            fitted: what `train.fit` made.
-            validation: captures of subjects that were not trained on; where a modality has no
-                mated comparison its calibration is the identity (`Calibration.fitted` is False),
-                that of minutiae their default.
-            config: `preprocess`, `ingest` and `training.minutiae` are kept with the model.
-        """
-        plain = cls(
-            spec=fitted.spec,
-            net=fitted.network(),
-            calibration={modality: Calibration() for modality in fitted.spec.modalities},
-            thresholds={},
-            subjects=fitted.subjects,
-            settings=config.preprocess,
-            preprocess_version=preprocess_version(config),
-            limits=config.ingest,
-            minutiae=config.training.minutiae,
-        )
-        return calibrated(plain, validation)
-
     @property
     def modalities(self) -> tuple[Modality, ...]:
         """What this recogniser was trained on."""
         return self.spec.modalities
+
+    @property
+    def other_fusions(self) -> tuple[str, ...]:
+        """The kinds of feature fusion that were trained beside the specified one."""
+        return tuple(kind for kind in FUSIONS if kind != self.spec.fusion)
 
     def acquire(self, data: bytes, modality: Modality) -> Sample:
         """Decode and prepare an image file.
@@ -320,28 +294,6 @@ class Recogniser:
         return cls(**recogniser_files.read(folder))
 
 
-def calibrated(recogniser: Recogniser, validation: Mapping[Modality, CaptureSet]) -> Recogniser:
-    """The same network with calibration and thresholds fitted on the given captures."""
-    sets = {m: validation[m] for m in recogniser.modalities if len(validation.get(m, ()))}
-    templates = {modality: recogniser.templates(captures) for modality, captures in sets.items()}
-    calibration = dict(recogniser.calibration)
-    code_calibration = dict(recogniser.code_calibration)
-    for modality, captures in sets.items():
-        learned, *coded = (_fitted(captures, made) for made in templates[modality])
-        calibration[modality] = learned
-        code_calibration.update((modality, found) for found in coded if found.fitted)
-    fitted = replace(recogniser, calibration=calibration, code_calibration=code_calibration)
-    usable = {m: captures for m, captures in sets.items() if calibration[m].fitted}
-    galleries = fitted.compared(usable, templates) if usable else {}
-    thresholds = {name: _thresholds(compare_all(one)) for name, one in galleries.items()}
-    return replace(fitted, thresholds=thresholds)
-
-
-def _fitted(captures: CaptureSet, templates: Templates) -> Calibration:
-    """The calibration of one encoder alone."""
-    return fit_calibration(compare_all(modality_gallery(captures, [Encoded(templates)])))
-
-
 def require_preprocessing(recogniser: Recogniser, config: Config) -> None:
     """Check that captures prepared under `config` are what the recogniser was trained on.
 
@@ -354,9 +306,3 @@ def require_preprocessing(recogniser: Recogniser, config: Config) -> None:
             f"the model needs captures prepared as {recogniser.preprocess_version}, but they are "
             f"prepared as {current}: train again, or set `preprocess` back"
         )
-
-
-def _thresholds(comparisons: Comparisons) -> dict[float, float]:
-    non_mated = comparisons.scores[~comparisons.mated]
-    found = {fmr: metrics.threshold_at_fmr(non_mated, fmr) for fmr in FMRS}
-    return {fmr: value for fmr, value in found.items() if value is not None}

@@ -33,10 +33,14 @@ class Split(StrEnum):
 
 
 EYES = ("left", "right")
-FINGERS = tuple(
-    f"{hand}_{finger}"
-    for hand in ("left", "right")
-    for finger in ("thumb", "index", "middle", "ring", "little")
+UNKNOWN_FINGER = "unknown"  # finger position 0 of ISO/IEC 19794-2
+FINGERS = (
+    *(
+        f"{hand}_{finger}"
+        for hand in ("left", "right")
+        for finger in ("thumb", "index", "middle", "ring", "little")
+    ),
+    UNKNOWN_FINGER,
 )
 POSITIONS: Mapping[Modality, tuple[str, ...]] = {Modality.IRIS: EYES, Modality.FINGERPRINT: FINGERS}
 
@@ -79,7 +83,7 @@ TABLES: Mapping[str, pa.Schema] = {
         capture_id=pa.string(),  # SHA-256 of the file's bytes, hex
         subject_id=pa.string(),  # keyed hash of the source's subject
         modality=pa.string(),
-        position=pa.string(),  # left / right eye, or hand_finger
+        position=pa.string(),  # left / right eye, hand_finger or unknown
         impression=pa.int32(),
         sensor=pa.string(),
         captured_at=_TIME,

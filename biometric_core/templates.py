@@ -1,6 +1,6 @@
 """What an encoder makes of samples and can compare: embeddings, phase codes, minutiae."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol, Self
 
 import numpy as np
@@ -14,8 +14,10 @@ IndexArray = npt.NDArray[np.int64]
 class Templates(Protocol):
     """Templates of N samples of one modality, made by one encoder."""
 
-    encoder: ClassVar[str]
-    """Name of the encoder, as reports show it."""
+    @property
+    def encoder(self) -> str:
+        """Name of the encoder, as reports show it."""
+        ...
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -51,3 +53,42 @@ class Embeddings:
     def similarities(self, references: Self) -> Float32Array:
         """Cosines in [-1, 1], float32 (N, M)."""
         return np.asarray(self.vectors @ references.vectors.T, dtype=np.float32)
+
+
+_BLOCK = 256
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Templates whose comparisons were made once, to be looked up in any selection and order.
+
+    Attributes:
+        matrix: float32 (A, A), similarities of all templates there were with each other.
+        rows: int64 (N,), which of them these are.
+        encoder: that made them.
+    """
+
+    matrix: Float32Array
+    rows: IndexArray
+    encoder: str
+
+    @classmethod
+    def of(cls, templates: Templates) -> Self:
+        """Compare all with all, a block at a time."""
+        everything = np.arange(len(templates))
+        matrix = np.zeros((len(everything), len(everything)), dtype=np.float32)
+        for start in range(0, len(everything), _BLOCK):
+            rows = everything[start : start + _BLOCK]
+            matrix[rows] = templates.take(rows).similarities(templates)
+        return cls(matrix, everything, templates.encoder)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, rows: IndexArray) -> Self:
+        """See `Templates`."""
+        return replace(self, rows=self.rows[rows])
+
+    def similarities(self, references: Self) -> Float32Array:
+        """Float32 (N, M); see `Templates`."""
+        return np.asarray(self.matrix[np.ix_(self.rows, references.rows)], dtype=np.float32)

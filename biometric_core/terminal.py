@@ -20,6 +20,52 @@ def show(record: dict[str, Any]) -> None:
     Console().print(table)
 
 
+_WIDTH = 132
+_COLUMNS = {
+    "FNMR@1 %": "fnmr_at_fmr_0.01",
+    "FNMR@0.1 %": "fnmr_at_fmr_0.001",
+    "rank-1": "rank1",
+}
+
+
+def show_crossval(record: dict[str, Any]) -> None:
+    """Print the figures of a cross-validation: a row for each name, in per cent."""
+    from rich.console import Console
+    from rich.table import Table
+
+    mean = record["mean"]
+    named = {name: one for name, one in mean.items() if name not in ("combinations", "reasons")}
+    rows = {name: one for name, one in {**named, **mean["combinations"]}.items() if one}
+    titles = ["EER [interval]", *_COLUMNS, "pairs"]
+    if record["protocol"]["chimeric"]:
+        titles.append("EER over the draws")
+    table = Table("", *titles, box=None)
+    for column in table.columns:
+        column.no_wrap = True
+    for name, one in rows.items():
+        table.add_row(name, *_row(one))
+    width = Console().width
+    # Cut names and figures help nobody: a narrow terminal breaks the lines instead.
+    Console(width=max(width, _WIDTH)).print(table)
+    reasons = {name: why for name, why in mean["reasons"].items() if "." not in name}
+    show({**({"not measured": reasons} if reasons else {}), "protocol": record["protocol"]})
+
+
+def _row(figures: dict[str, Any]) -> list[str]:
+    bounds = figures["intervals"]["eer"]
+    interval = f" [{_percent(bounds[0])}, {_percent(bounds[1])}]" if bounds else ""
+    rates = [_percent(figures[name]) for name in _COLUMNS.values()]
+    pairs = f"{figures['n_mated']} + {figures['n_non_mated']}"
+    eer = figures.get("draws", {}).get("eer")
+    spread = f"{_percent(eer['mean'])} ± {_percent(eer['std'])}" if eer else ""
+    worst = f" ({_percent(eer['min'])} to {_percent(eer['max'])})" if eer else ""
+    return [_percent(figures["eer"]) + interval, *rates, pairs, spread + worst]
+
+
+def _percent(rate: float | None) -> str:
+    return "-" if rate is None else f"{100 * rate:.2f}"
+
+
 def _readable(value: Any) -> str:
     """One line for each item of a list or dict: paths can be copied, figures found."""
     if isinstance(value, dict):

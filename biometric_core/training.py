@@ -209,7 +209,7 @@ def _train(
     unfinished: runs.RunInfo | None,
     resume: bool,
 ) -> str:
-    from biometric_core.recogniser import Recogniser
+    from biometric_core.calibrated import recogniser_of
     from biometric_core.train import fit
 
     _log.info("training on %d captures of %d subjects", data.captures, data.subjects)
@@ -229,7 +229,7 @@ def _train(
         )
         _log_fitted(run, fitted)
         with TemporaryDirectory(prefix="biometric-") as scratch:
-            recogniser = Recogniser.from_fitted(fitted, data.validation, config)
+            recogniser = recogniser_of(fitted, data.validation, config)
             recogniser.save(Path(scratch))
             run.log_artifacts(Path(scratch), runs.RECOGNISER)
     return run.run_id

@@ -46,9 +46,10 @@ class Section:
 
 def measured(values: Values) -> dict[str, Values]:
     """What has error rates, by name (`iris`, `fused`, ...), in the order of the values."""
+    every = {**values, **(values.get("combinations") or {})}
     return {
         name: found
-        for name, found in values.items()
+        for name, found in every.items()
         if name not in _PARTS and isinstance(found, Mapping) and "eer" in found
     }
 

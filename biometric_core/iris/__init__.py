@@ -25,7 +25,15 @@ def prepare(gray: UInt8Array, shape: tuple[int, int] = (64, 512)) -> Sample:
         FailureToAcquire: `too_small`, `odd_shape`, `low_contrast`, `no_pupil`, `no_limbus` or
             `too_little_iris`.
     """
-    where = localise.localise(gray)
+    return cut(gray, localise.localise(gray), shape)
+
+
+def cut(gray: UInt8Array, where: IrisLocation, shape: tuple[int, int]) -> Sample:
+    """Unwrap, mask and normalise an iris that is found already; see `prepare`.
+
+    Raises:
+        FailureToAcquire: `too_little_iris`.
+    """
     x, y = rubber_sheet.coordinates(where, shape)
     sheet = rubber_sheet.unwrap(gray, x, y)
     mask = masks.usable(sheet, x, y, where)

@@ -1,8 +1,11 @@
-"""Which capture a path names: the layout of the Kaggle data set, and the flat layout.
+"""Which capture a path names: the layout of the Kaggle data set, of FVC, and the flat layout.
 
 Kaggle: `<subject>/{left,right}/<name><l|r><n>.bmp` and
 `<subject>/Fingerprint/<subject>__<M|F>_<Left|Right>_<finger>_finger.BMP`.
-Flat: `iris/001_L_01.bmp` and `fingerprint/001_L_thumb_01.BMP`.
+Flat: `iris/001_L_01.bmp`, `fingerprint/001_L_thumb_01.BMP` and, where nobody knows which finger it
+is, `fingerprint/001_unknown_01.BMP`.
+FVC (Fingerprint Verification Competition): `<finger>_<impression>.tif`, both numbers. Which fingers
+are one person's is not told: each is a subject of its own.
 
 Only the END of a path is matched, part by part. Names further up say nothing about the modality:
 the Kaggle set's own root is called "IRIS and FINGERPRINT DATASET".
@@ -12,7 +15,7 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from biometric_core.schemas import EYES, Modality
+from biometric_core.schemas import EYES, UNKNOWN_FINGER, Modality
 
 IMAGE_SUFFIXES = (".bmp", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _CLUTTER_NAMES = frozenset({"desktop.ini", "thumbs.db", "ehthumbs.db", "__macosx"})
@@ -23,6 +26,8 @@ _FLAT_IRIS = re.compile(r"(?P<subject>.+)_(?P<side>L|R)_(?P<impression>\d{1,6})"
 _FLAT_FINGERPRINT = re.compile(
     rf"(?P<subject>.+)_(?P<side>L|R)_(?P<finger>{_FINGER})_(?P<impression>\d{{1,6}})", re.I
 )
+_FLAT_UNKNOWN = re.compile(rf"(?P<subject>.+)_{UNKNOWN_FINGER}_(?P<impression>\d{{1,6}})", re.I)
+_FVC = re.compile(r"(?P<subject>[0-9]{1,6})_(?P<impression>[0-9]{1,6})")
 # SOCOFing's altered images end in _CR, _Obl or _Zcut: they are no captures and must not match.
 _KAGGLE_FINGERPRINT = re.compile(
     rf".+__(?P<sex>[MF])_(?P<side>L|R)(?:eft|ight)_(?P<finger>{_FINGER})_finger", re.I
@@ -60,6 +65,12 @@ def parse(path: PurePosixPath) -> SourceCapture | None:
     return found[0] if found else None
 
 
+def layout(path: PurePosixPath) -> str | None:
+    """`kaggle`, `flat` or `fvc`, whichever the path of a capture follows; None of no capture."""
+    found = _match(path)
+    return found[2] if found else None
+
+
 def data_root(path: PurePosixPath) -> PurePosixPath | None:
     """The folder that the layout of a capture's path starts in; None when it names no capture."""
     found = _match(path)
@@ -76,22 +87,24 @@ def is_clutter(path: PurePosixPath) -> bool:
 def flat_path(capture: SourceCapture, suffix: str) -> PurePosixPath:
     """Where the flat layout keeps `capture`; `suffix` like ".png". The inverse of `parse`."""
     side, _, finger = capture.position.partition("_")
-    parts = [capture.subject, side[0].upper(), *([finger] if finger else [])]
-    name = "_".join([*parts, f"{capture.impression:02d}"])
+    place = [side] if side == UNKNOWN_FINGER else [side[0].upper(), *([finger] if finger else [])]
+    name = "_".join([capture.subject, *place, f"{capture.impression:02d}"])
     return PurePosixPath(capture.modality.value, name + suffix)
 
 
-def _match(path: PurePosixPath) -> tuple[SourceCapture, int] | None:
-    """The capture, and how many parts at the end of the path its layout takes."""
-    if path.suffix.lower() not in IMAGE_SUFFIXES or len(path.parts) < 2 or is_clutter(path):
+def _match(path: PurePosixPath) -> tuple[SourceCapture, int, str] | None:
+    """The capture, how many parts at the end of the path its layout takes, and the layout."""
+    if path.suffix.lower() not in IMAGE_SUFFIXES or is_clutter(path):
         return None
-    flat = _flat(path.parent.name.lower(), path.stem)
+    folder, stem = path.parent.name.lower(), path.stem
+    flat = _flat(folder, stem)
     if flat:
-        return flat, 2
-    if len(path.parts) < 3:
-        return None
-    kaggle = _kaggle(path.parts[-3], path.parent.name.lower(), path.stem)
-    return (kaggle, 3) if kaggle else None
+        return flat, 2, "flat"
+    kaggle = _kaggle(path.parts[-3], folder, stem) if len(path.parts) > 2 else None
+    if kaggle:
+        return kaggle, 3, "kaggle"
+    fvc = _fvc(folder, stem)
+    return (fvc, 1, "fvc") if fvc else None
 
 
 def _flat(folder: str, stem: str) -> SourceCapture | None:
@@ -101,11 +114,25 @@ def _flat(folder: str, stem: str) -> SourceCapture | None:
             found["subject"], Modality.IRIS, _side(found), int(found["impression"])
         )
     if folder == Modality.FINGERPRINT:
+        unknown = _FLAT_UNKNOWN.fullmatch(stem)
+        if unknown:
+            return _of_unknown_finger(unknown)
         found = _FLAT_FINGERPRINT.fullmatch(stem)
         return found and SourceCapture(
             found["subject"], Modality.FINGERPRINT, _finger(found), int(found["impression"])
         )
     return None
+
+
+def _fvc(folder: str, stem: str) -> SourceCapture | None:
+    found = None if folder in (Modality.IRIS, *EYES) else _FVC.fullmatch(stem)
+    return found and _of_unknown_finger(found)
+
+
+def _of_unknown_finger(found: re.Match[str]) -> SourceCapture:
+    return SourceCapture(
+        found["subject"], Modality.FINGERPRINT, UNKNOWN_FINGER, int(found["impression"])
+    )
 
 
 def _kaggle(subject: str, folder: str, stem: str) -> SourceCapture | None:

@@ -32,7 +32,7 @@ def drawn_source(folder, subjects=6, impressions=3, fingers=True):
 
 def drawn_config(config: Config) -> Config:
     """Tiny images and one epoch, so that training takes a second."""
-    config = changed(config, "preprocess", iris_shape=(16, 32), fingerprint_shape=(64, 64))
+    config = changed(config, "preprocess", iris_shape=(16, 32), fingerprint_shape=(128, 128))
     quick = {"epochs": 1, "min_steps": 1, "batch_size": 64, "width": 4, "embedding_dim": 8}
     config = changed(config, "training", **quick, precision="fp32")
     return changed(config, "splits", validation=0.2, test=0.4)

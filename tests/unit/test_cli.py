@@ -117,3 +117,18 @@ def test_the_script_ends_with_the_status_of_the_command(tmp_path):
     for arguments, status in ((["preprocess"], 0), (["ingest", "-s", "empty"], 1), (["nope"], 2)):
         done = subprocess.run([*command, *arguments], cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == status, done.stderr
+
+
+@pytest.mark.parametrize(
+    "options", [("--paint-out", "nose"), ("--pretrained",), ("--recogniser", "some/folder")]
+)
+def test_options_of_crossval_that_make_no_sense(options):
+    result = run("crossval", "--source", "nowhere", *options)
+    assert result.exit_code == 2
+    assert options[0] in result.output
+
+
+def test_crossval_paints_out_what_the_command_line_offers():
+    from biometric_core.iris.paint_out import PaintOut
+
+    assert "|".join(PaintOut) in run("crossval", "--help").output

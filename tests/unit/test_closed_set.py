@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from toys import toy_config, toy_sets
 
+from biometric_core.calibrated import recogniser_of
 from biometric_core.closed_set import as_metrics, classify, closed_set_figures
-from biometric_core.recogniser import Recogniser
 from biometric_core.schemas import Modality
 from biometric_core.train import fit
 
@@ -13,7 +13,7 @@ IRIS, FINGER = Modality.IRIS, Modality.FINGERPRINT
 @pytest.fixture(scope="module")
 def recogniser():
     config = toy_config(epochs=12)
-    return Recogniser.from_fitted(fit(toy_sets(5), {}, config), {}, config)
+    return recogniser_of(fit(toy_sets(5), {}, config), {}, config)
 
 
 def test_held_out_captures_of_training_subjects_are_recognised(recogniser):

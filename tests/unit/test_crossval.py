@@ -1,13 +1,23 @@
 import json
 
+import cv2
+import numpy as np
 import pytest
+from drawn_captures import draw_finger
 from drawn_source import drawn_config, drawn_source
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_store import changed
 
-from biometric_core.crossval import crossval, subject_folds
-from biometric_core.errors import DataError
-from biometric_core.evaluate import NO_MATED_PAIR
+from biometric_core.calibrated import recogniser_of
+from biometric_core.crossval import crossval
+from biometric_core.errors import DataError, ModelError
+from biometric_core.figures import NO_MATED_PAIR
+from biometric_core.folds import subject_folds
+from biometric_core.iris.paint_out import PaintOut
+from biometric_core.source_sets import capture_sets_from_source
+from biometric_core.terminal import show_crossval
+from biometric_core.train import fit
 
 names = st.sets(st.text("abc", min_size=1, max_size=4), min_size=4, max_size=30)
 
@@ -16,9 +26,9 @@ names = st.sets(st.text("abc", min_size=1, max_size=4), min_size=4, max_size=30)
 def test_folds_are_disjoint_and_test_everybody_once(subjects, folds, share, seed):
     if len(subjects) < 2 * folds:
         with pytest.raises(DataError, match="folds"):
-            subject_folds(sorted(subjects), folds, share, seed)
+            subject_folds([sorted(subjects)], folds, share, seed)
         return
-    plan = subject_folds(sorted(subjects), folds, share, seed)
+    plan = subject_folds([sorted(subjects)], folds, share, seed)
     assert sorted(name for fold in plan for name in fold.test) == sorted(subjects)
     for fold in plan:
         parts = fold.train, fold.validation, fold.test
@@ -32,13 +42,13 @@ def test_folds_are_disjoint_and_test_everybody_once(subjects, folds, share, seed
 def test_folds_depend_on_the_set_of_subjects_only(subjects, random):
     mixed = sorted(subjects)
     random.shuffle(mixed)
-    assert subject_folds(mixed, 2, 0.15, 5) == subject_folds(sorted(subjects), 2, 0.15, 5)
-    assert subject_folds(mixed * 2, 2, 0.15, 5) == subject_folds(mixed, 2, 0.15, 5)
+    assert subject_folds([mixed], 2, 0.15, 5) == subject_folds([sorted(subjects)], 2, 0.15, 5)
+    assert subject_folds([mixed * 2], 2, 0.15, 5) == subject_folds([mixed], 2, 0.15, 5)
 
 
 def test_another_seed_divides_otherwise():
     subjects = [f"s{i}" for i in range(20)]
-    assert subject_folds(subjects, 3, 0.15, 1) != subject_folds(subjects, 3, 0.15, 2)
+    assert subject_folds([subjects], 3, 0.15, 1) != subject_folds([subjects], 3, 0.15, 2)
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +88,107 @@ def test_the_same_names_in_two_sources_are_different_people(config, sources, tmp
     found = crossval(drawn_config(config), sources=[str(sources), str(other)], folds=2)
     assert found["protocol"]["subjects"] == 10
     assert found["mean"]["iris"]["n_mated"] == 8 * 3 + 2
+
+
+@pytest.fixture(scope="module")
+def fingers(tmp_path_factory):
+    """Six fingers in FVC's layout, three impressions each."""
+    folder = tmp_path_factory.mktemp("fingers")
+    for finger in range(6):
+        for impression in range(1, 4):
+            image = draw_finger(period=8 + 0.3 * finger, turn=4.0 * impression)
+            cv2.imwrite(str(folder / f"{100 + finger}_{impression}.png"), image)
+    return folder
+
+
+@pytest.fixture
+def few_draws(config):
+    return changed(drawn_config(config), "evaluation", chimeric_draws=3)
+
+
+def test_chimeric_subjects_of_two_sources(few_draws, sources, fingers):
+    both = [str(sources), str(fingers)]
+    found = crossval(few_draws, sources=both, folds=2, chimeric=True)
+    protocol, mean = found["protocol"], found["mean"]
+    assert protocol["chimeric"] is True
+    assert protocol["draws"] == 3
+    assert protocol["chimeric_subjects"] == [3, 3]
+    assert [one["layout"] for one in protocol["sources"]] == ["flat", "fvc"]
+    assert protocol["sources"][1]["captures"] == {"fingerprint": 18}
+    assert mean["fused"]["n_mated"] == 3 * 6 * 3  # draws, subjects, pairs of three visits
+    assert set(mean["fused"]["draws"]["eer"]) == {"mean", "std", "min", "max"}
+    assert mean["fingerprint"]["n_mated"] == 6 * 3
+    names = {"iris_phase_code", "one_iris+one_finger", "missing_third"}
+    assert names <= set(mean["combinations"])
+    assert mean["combinations"]["missing_third"]["n_failed_to_acquire"] > 0
+    show_crossval(found)
+
+
+def test_without_pairing_there_is_nothing_to_fuse(few_draws, sources, fingers):
+    found = crossval(few_draws, sources=[str(sources), str(fingers)], folds=2)
+    for part in (*found["folds"], found["mean"]):
+        assert part["iris"]
+        assert part["fused"] is None
+        assert part["fused_feature"] is None
+        assert "--chimeric" in part["reasons"]["fused"]
+        assert not {"missing_third", "both_irises"} & set(part["combinations"])
+
+
+def test_chimeric_needs_two_kinds_of_sources(few_draws, sources):
+    with pytest.raises(DataError, match="at least two sources"):
+        crossval(few_draws, sources=[str(sources), str(sources)], folds=2, chimeric=True)
+
+
+def test_a_pretrained_recogniser_is_tested_on_everybody(config, sources, tmp_path):
+    config = drawn_config(config)
+    sets = capture_sets_from_source(config, str(sources))
+    fitted = fit(sets, {}, config)
+    recogniser_of(fitted, {}, config).save(tmp_path / "saved")
+    found = crossval(config, sources=[str(sources)], pretrained=str(tmp_path / "saved"))
+    assert found["protocol"]["pretrained"] is True
+    assert found["protocol"]["folds"] == 1
+    assert found["folds"][0]["train_subjects"] == 0
+    assert found["mean"]["iris"]["n_mated"] == 8 * 3
+    other = changed(config, "preprocess", iris_shape=(32, 32))
+    with pytest.raises(ModelError, match="prepared as"):
+        crossval(other, sources=[str(sources)], pretrained=str(tmp_path / "saved"))
+    with pytest.raises(ModelError):
+        crossval(config, sources=[str(sources)], pretrained=str(tmp_path / "missing"))
+
+
+@pytest.mark.parametrize("what", list(PaintOut))
+def test_irises_are_painted_out(config, sources, what):
+    found = crossval(drawn_config(config), sources=[str(sources)], folds=2, paint_out=what.value)
+    assert found["protocol"]["paint_out"] == what
+    assert 0 <= found["protocol"]["painted_refused"] <= 24
+    assert found["protocol"]["captures"]["iris"] == 24
+
+
+def test_failures_to_acquire_are_told_by_modality_and_reason(config, tmp_path):
+    source = drawn_source(tmp_path / "some", subjects=6, impressions=2)
+    cv2.imwrite(str(source / "iris" / "009_L_01.png"), np.full((240, 320), 99, np.uint8))
+    found = crossval(drawn_config(config), sources=[str(source)], folds=2)
+    assert found["protocol"]["failures_to_acquire"] == {"iris": {"low_contrast": 1}}
+    source = found["protocol"]["sources"][0]
+    assert source["captures"] == {"iris": 13, "fingerprint": 6}
+    assert source["acquired"] == {"iris": 12, "fingerprint": 6}
+
+
+@given(st.lists(names, min_size=2, max_size=4), st.integers(2, 4), st.integers(0, 2**31))
+def test_every_fold_has_its_share_of_every_source(sources, folds, seed):
+    groups = [[f"{i}:{name}" for name in sorted(source)] for i, source in enumerate(sources)]
+    if sum(map(len, groups)) < 2 * folds:
+        return
+    plan = subject_folds(groups, folds, 0.2, seed)
+    for group in groups:
+        sizes = [len(set(group) & set(fold.test)) for fold in plan]
+        assert max(sizes) - min(sizes) <= 1
+        assert sum(sizes) == len(group)
+    for fold in plan:
+        parts = [*fold.train, *fold.validation, *fold.test]
+        assert sorted(parts) == sorted(name for group in groups for name in group)
+        assert fold.train
+        assert fold.validation
 
 
 def test_too_few_subjects(config, tmp_path):

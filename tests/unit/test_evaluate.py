@@ -9,19 +9,14 @@ from drawn_source import drawn_config, drawn_source
 from tiny_store import changed, small
 from toys import toy_config, toy_set, toy_sets
 
+from biometric_core.calibrated import recogniser_of
 from biometric_core.config import load_config
 from biometric_core.errors import DataError, ModelError
-from biometric_core.evaluate import (
-    NAMES,
-    NO_MATED_PAIR,
-    evaluate,
-    evaluate_sets,
-    scored,
-)
+from biometric_core.evaluate import evaluate
 from biometric_core.evaluation_log import flattened
+from biometric_core.figures import NAMES, NO_MATED_PAIR, evaluate_sets, scored
 from biometric_core.ingest import ingest
 from biometric_core.preprocess import preprocess
-from biometric_core.recogniser import Recogniser
 from biometric_core.schemas import Modality
 from biometric_core.store import Store
 from biometric_core.tracking import runs
@@ -41,7 +36,7 @@ def config():
 @pytest.fixture(scope="module")
 def recogniser(config):
     validation = toy_sets(8, first=20)
-    return Recogniser.from_fitted(fit(toy_sets(8), validation, config), validation, config)
+    return recogniser_of(fit(toy_sets(8), validation, config), validation, config)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +50,7 @@ def found(recogniser, unseen, config):
 
 
 def test_every_name_has_every_figure(found):
-    assert set(found) == {*NAMES, "reasons"}
+    assert set(found) == {*NAMES, "combinations", "reasons"}
     for name in NAMES:
         assert set(found[name]) >= FIGURES | {"n_mated", "n_non_mated", "n_subjects", "intervals"}
         assert found[name]["n_subjects"] == 12
@@ -128,7 +123,7 @@ def test_an_fmr_that_cannot_be_carried_is_none_with_the_reason(recogniser, confi
 
 def test_two_models_are_scored_on_the_same_pairs(recogniser, unseen, config):
     only = {IRIS: toy_set(IRIS, 6)}
-    other = Recogniser.from_fitted(fit(only, {}, config), {}, config)
+    other = recogniser_of(fit(only, {}, config), {}, config)
     common = (IRIS,)
     one, two = (scored(model, unseen, common).comparisons for model in (recogniser, other))
     assert set(one) == set(two) == {"iris", "fused", "fused_feature"}

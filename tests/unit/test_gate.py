@@ -10,11 +10,12 @@ import torch
 from tiny_store import HISTORY, changed, fill, small
 
 from biometric_core import decisions, gate
+from biometric_core.calibrated import calibrated
 from biometric_core.config import Config
 from biometric_core.errors import ModelError, ServiceError
 from biometric_core.models import BiometricNet, ModelSpec
 from biometric_core.preprocess import preprocess_version
-from biometric_core.recogniser import Recogniser, calibrated
+from biometric_core.recogniser import Recogniser
 from biometric_core.schemas import Modality
 from biometric_core.store import Store
 from biometric_core.tracking import registry, runs

@@ -9,6 +9,7 @@ import pytest
 from drawn_source import drawn_config, drawn_source
 from tiny_store import small
 
+from biometric_core.calibrated import recogniser_of
 from biometric_core.config import load_config
 from biometric_core.errors import ConfigError, ModelError, SourceError
 from biometric_core.predict import COLUMNS, NOT_IN_MODEL, UNKNOWN_MODALITY, predict
@@ -36,7 +37,7 @@ def world(tmp_path_factory):
     source = drawn_source(folder / "source", subjects=4, impressions=2)
     sets = capture_sets_from_source(config, str(source))
     sets = {Modality.IRIS: sets[Modality.IRIS]}
-    recogniser = Recogniser.from_fitted(fit(sets, {}, config), {}, config)
+    recogniser = recogniser_of(fit(sets, {}, config), {}, config)
     with runs.run(config, name="made for a test", tags={}) as run:
         recogniser.save(folder / runs.RECOGNISER)
         run.log_artifacts(folder / runs.RECOGNISER, runs.RECOGNISER)

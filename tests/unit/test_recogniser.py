@@ -12,12 +12,13 @@ import torch
 from toys import SHAPES, toy_config, toy_sets
 
 from biometric_core import metrics
+from biometric_core.calibrated import calibrated, recogniser_of
 from biometric_core.calibration import Calibration
 from biometric_core.config import load_config
 from biometric_core.errors import CaptureRefused, ModelError
 from biometric_core.fingerprint import minutiae
 from biometric_core.match import compare_all
-from biometric_core.recogniser import FUSED, Recogniser, calibrated, require_preprocessing
+from biometric_core.recogniser import FUSED, Recogniser, require_preprocessing
 from biometric_core.recogniser_files import DESCRIPTION, TENSORS
 from biometric_core.schemas import Modality, Sample
 from biometric_core.train import fit
@@ -37,9 +38,7 @@ def sets():
 @pytest.fixture(scope="module")
 def recogniser(sets):
     config = toy_config(epochs=2)
-    return Recogniser.from_fitted(
-        fit(sets["train"], sets["validation"], config), sets["validation"], config
-    )
+    return recogniser_of(fit(sets["train"], sets["validation"], config), sets["validation"], config)
 
 
 def test_embeddings_are_of_unit_length_and_do_not_depend_on_the_batch(recogniser, sets):
@@ -267,7 +266,7 @@ def test_a_network_that_gives_nan_is_refused(recogniser, sets, tmp_path):
 def test_a_model_of_one_modality(sets):
     config = toy_config(epochs=1)
     only = {IRIS: sets["train"][IRIS]}
-    found = Recogniser.from_fitted(fit(only, {}, config), sets["validation"], config)
+    found = recogniser_of(fit(only, {}, config), sets["validation"], config)
     assert found.modalities == (IRIS,)
     assert found.calibration[IRIS].fitted
     with pytest.raises(ModelError, match="not fingerprint"):

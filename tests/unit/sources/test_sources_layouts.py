@@ -10,6 +10,7 @@ from biometric_core.sources.layouts import (
     data_root,
     flat_path,
     is_clutter,
+    layout,
     parse,
 )
 
@@ -30,12 +31,42 @@ IRIS, FINGER = Modality.IRIS, Modality.FINGERPRINT
         ("iris/a_b_R_12.PNG", ("a_b", IRIS, "right", 12, None)),
         ("fingerprint/001_L_thumb_01.BMP", ("001", FINGER, "left_thumb", 1, None)),
         ("fingerprint/7_R_ring_3.tif", ("7", FINGER, "right_ring", 3, None)),
+        ("fingerprint/7_unknown_03.png", ("7", FINGER, "unknown", 3, None)),
         ("Fingerprint/7_r_Ring_3.jpeg", ("7", FINGER, "right_ring", 3, None)),
     ],
 )
 def test_paths_of_both_layouts_at_any_depth(prefix, path, expected):
     assert parse(PurePosixPath(prefix + path)) == SourceCapture(*expected)
     assert data_root(PurePosixPath(prefix + path)) == PurePosixPath(prefix)
+
+
+@pytest.mark.parametrize("folder", ["", "fvc/DB1_B/", "FVC2002/Dbs/any/deep/"])
+@pytest.mark.parametrize("suffix", [".tif", ".TIF", ".png", ".bmp"])
+def test_fvc_names_at_any_depth(folder, suffix):
+    path = PurePosixPath(f"{folder}101_8{suffix}")
+    assert parse(path) == SourceCapture("101", FINGER, "unknown", 8, None)
+    assert data_root(path) == PurePosixPath(folder)
+    assert layout(path) == "fvc"
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("3/left/12_1.bmp", "kaggle"),  # an eye, though its name would do for a finger
+        ("iris/001_L_01.bmp", "flat"),
+        ("fingerprint/001_unknown_01.bmp", "flat"),
+        ("iris/101_1.tif", None),
+        ("left/101_1.tif", None),
+        ("a101_1.tif", None),
+        ("101_1_2.tif", None),
+        ("101-1.tif", None),
+        ("101_1.txt", None),
+        ("101_.tif", None),
+        ("١_١.tif", None),  # digits, but none of FVC's
+    ],
+)
+def test_fvc_takes_nothing_of_other_layouts(path, expected):
+    assert layout(PurePosixPath(path)) == expected
 
 
 @pytest.mark.parametrize(
@@ -82,7 +113,7 @@ def test_clutter(path, clutter):
 
 @given(
     modality=st.sampled_from(Modality),
-    position=st.integers(0, 9),
+    position=st.integers(0, 10),
     subject=st.from_regex(r"[A-Za-z0-9_-]{1,12}", fullmatch=True),
     impression=st.integers(0, 999_999),
     suffix=st.sampled_from([".png", ".bmp", ".TIF"]),
