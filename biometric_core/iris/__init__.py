@@ -8,6 +8,7 @@ from biometric_core.iris.localise import IrisLocation
 from biometric_core.schemas import Sample, UInt8Array
 
 MIN_USABLE = 0.2
+MIN_TEXTURE = 2.5  # grey levels, standard deviation; irises in focus have 6 and more
 _LEVEL, _SPREAD = 128.0, 40.0
 
 
@@ -22,17 +23,25 @@ def prepare(gray: UInt8Array, shape: tuple[int, int] = (64, 512)) -> Sample:
         Sheet with the usable cells at mean 128, standard deviation 40, and 128 where masked.
 
     Raises:
-        FailureToAcquire: `too_small`, `odd_shape`, `low_contrast`, `no_pupil`, `no_limbus` or
-            `too_little_iris`.
+        FailureToAcquire: `too_small`, `odd_shape`, `low_contrast`, `no_pupil`, `no_limbus`,
+            `too_little_iris` or `no_texture`.
     """
     return cut(gray, localise.localise(gray), shape)
 
 
-def cut(gray: UInt8Array, where: IrisLocation, shape: tuple[int, int]) -> Sample:
+def cut(
+    gray: UInt8Array, where: IrisLocation, shape: tuple[int, int], min_texture: float = MIN_TEXTURE
+) -> Sample:
     """Unwrap, mask and normalise an iris that is found already; see `prepare`.
 
+    Args:
+        gray: uint8 (H, W).
+        where: its circles.
+        shape: of the sheet.
+        min_texture: grey levels that the usable cells must vary by, one standard deviation.
+
     Raises:
-        FailureToAcquire: `too_little_iris`.
+        FailureToAcquire: `too_little_iris` or `no_texture`.
     """
     x, y = rubber_sheet.coordinates(where, shape)
     sheet = rubber_sheet.unwrap(gray, x, y)
@@ -41,13 +50,16 @@ def cut(gray: UInt8Array, where: IrisLocation, shape: tuple[int, int]) -> Sample
     share = float(np.mean(mask > 0))
     if share < MIN_USABLE:
         raise FailureToAcquire("too_little_iris", f"{share:.0%} of the ring is usable")
+    texture = float(sheet[mask > 0].std())
+    if texture < min_texture:
+        raise FailureToAcquire("no_texture", f"{texture:.1f} grey levels")
     return Sample(_normalised(sheet, mask), mask, _quality(sheet, mask, where))
 
 
 def _normalised(sheet: UInt8Array, mask: UInt8Array) -> UInt8Array:
     valid = mask > 0
     values = sheet[valid].astype(np.float32)
-    scaled = (sheet - values.mean()) / max(float(values.std()), 1.0) * _SPREAD + _LEVEL
+    scaled = (sheet - values.mean()) / max(float(values.std()), MIN_TEXTURE) * _SPREAD + _LEVEL
     return np.asarray(np.where(valid, np.clip(scaled, 0, 255), _LEVEL), np.uint8)
 
 

@@ -56,7 +56,7 @@ def prepare(gray: UInt8Array, shape: tuple[int, int], what: PaintOut) -> Painted
     """
     where = localise.localise(gray)
     over = painted(gray, where, shape, what)
-    sample = iris.cut(over, where, shape)
+    sample = iris.cut(over, where, shape, min_texture=0.0)
     return PaintedSample(sample.image, sample.mask, sample.quality, _refusal(over, shape))
 
 

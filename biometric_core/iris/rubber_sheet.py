@@ -6,19 +6,26 @@ import numpy as np
 from biometric_core.iris.localise import IrisLocation
 from biometric_core.schemas import Float32Array, UInt8Array
 
+EDGE_PIXELS, EDGE_SHARE = 1.5, 0.04  # the larger counts; the share is of the ring's width
+
 
 def coordinates(
     location: IrisLocation, shape: tuple[int, int]
 ) -> tuple[Float32Array, Float32Array]:
     """Where each cell of the sheet lies in the capture.
 
-    Rows run from the pupil to the limbus, columns clockwise from the image's right.
+    Rows run from the pupil to the limbus, columns clockwise from the image's right. The ring is
+    a little narrower on both sides: cells are interpolated between pixels and the circles err by
+    about a pixel, so that the outermost ones would show pupil, sclera and lid. A network read
+    those: with the iris painted out it still reached an EER of 17 %.
 
     Returns:
         x and y, float32 `shape` each, in pixels of the capture.
     """
     rows, columns = shape
-    share = ((np.arange(rows) + 0.5) / rows)[:, None]
+    width = max(location.limbus.r - location.pupil.r, 4 * EDGE_PIXELS)
+    edge = max(EDGE_PIXELS / width, EDGE_SHARE)
+    share = (edge + (1 - 2 * edge) * (np.arange(rows) + 0.5) / rows)[:, None]
     angle = 2 * np.pi * np.arange(columns) / columns
     pupil, limbus = location.pupil, location.limbus
     x = (1 - share) * (pupil.x + pupil.r * np.cos(angle)) + share * (

@@ -96,7 +96,10 @@ def test_a_draw_is_the_sum_over_the_captures_of_both_people(recogniser, encoding
         here &= (captures.impression == int(impression)) & (captures.position == position)
         return np.flatnonzero(here)
 
-    encoded = {m: recogniser.encoded(captures) for m, captures in encodings.sets.items()}
+    encoded = {
+        m: recogniser.weighed(m, recogniser.templates(captures))
+        for m, captures in encodings.sets.items()
+    }
     places = [(IRIS, "left"), (IRIS, "right"), (FINGER, "left_thumb")]
     for i, j in np.random.default_rng(0).integers(0, len(gallery), (60, 2)):
         expected = 0.0

@@ -165,13 +165,13 @@ def test_irises_are_painted_out(config, sources, what):
 
 
 def test_failures_to_acquire_are_told_by_modality_and_reason(config, tmp_path):
-    source = drawn_source(tmp_path / "some", subjects=6, impressions=2)
+    source = drawn_source(tmp_path / "some", subjects=8, impressions=2)
     cv2.imwrite(str(source / "iris" / "009_L_01.png"), np.full((240, 320), 99, np.uint8))
     found = crossval(drawn_config(config), sources=[str(source)], folds=2)
     assert found["protocol"]["failures_to_acquire"] == {"iris": {"low_contrast": 1}}
     source = found["protocol"]["sources"][0]
-    assert source["captures"] == {"iris": 13, "fingerprint": 6}
-    assert source["acquired"] == {"iris": 12, "fingerprint": 6}
+    assert source["captures"] == {"iris": 17, "fingerprint": 8}
+    assert source["acquired"] == {"iris": 16, "fingerprint": 8}
 
 
 @given(st.lists(names, min_size=2, max_size=4), st.integers(2, 4), st.integers(0, 2**31))

@@ -10,9 +10,20 @@ WHERE = IrisLocation(Circle(60, 50, 10), Circle(62, 49, 30), 30.0, 30.0)
 def test_rows_run_from_pupil_to_limbus_and_columns_clockwise_from_the_right():
     x, y = rubber_sheet.coordinates(WHERE, (64, 512))
     assert x.shape == y.shape == (64, 512)
-    np.testing.assert_allclose((x[0, 0], y[0, 0]), (60 + 10, 50), atol=0.5)
-    np.testing.assert_allclose((x[-1, 0], y[-1, 0]), (62 + 30, 49), atol=0.5)
-    np.testing.assert_allclose((x[-1, 128], y[-1, 128]), (62, 49 + 30), atol=0.5)  # a quarter: down
+    edge = rubber_sheet.EDGE_PIXELS
+    np.testing.assert_allclose((x[0, 0], y[0, 0]), (60 + 10 + edge, 50), atol=0.5)
+    np.testing.assert_allclose((x[-1, 0], y[-1, 0]), (62 + 30 - edge, 49), atol=0.5)
+    down = (x[-1, 128], y[-1, 128])  # a quarter of a turn
+    np.testing.assert_allclose(down, (62, 49 + 30 - edge), atol=0.5)
+
+
+def test_no_pixel_of_pupil_or_sclera_is_mixed_in():
+    y, x = np.mgrid[:100, :120]
+    ring = np.hypot(x - 62, y - 49) <= 30
+    ring &= np.hypot(x - 60, y - 50) > 10
+    gray = np.where(ring, 90, 250).astype(np.uint8)
+    sheet = rubber_sheet.unwrap(gray, *rubber_sheet.coordinates(WHERE, (64, 512)))
+    assert (sheet == 90).all()
 
 
 def test_unwrap_reads_the_pixels_at_the_coordinates():
