@@ -245,6 +245,21 @@ def predict(
 
 
 @app.command()
+def pretrain(
+    out: Annotated[str, typer.Option("--out", "-o", metavar="FOLDER", help="Where to write it.")],
+    json_out: JsonOption = None,
+) -> None:
+    """Make the branches that training starts from anew, out of generated people.
+
+    Those that ship with the package were made so; `pretraining` in the configuration says how many
+    people and epochs. Measure the result with `biometric crossval --recogniser FOLDER`.
+    """
+    from biometric_core.pretraining import pretrain as stage
+
+    run_stage(lambda config: stage(config, out=out), json_out)
+
+
+@app.command()
 def crossval(
     source: Annotated[
         list[str],
@@ -259,10 +274,13 @@ def crossval(
         typer.Option(help="Check: paint over each eye's iris, or what lids leave of it."),
     ] = None,
     pretrained: Annotated[
-        bool, typer.Option("--pretrained", help="Train nothing, test everybody with --recogniser.")
+        bool, typer.Option("--pretrained", help="Train nothing: test what ships on everybody.")
     ] = False,
     recogniser: Annotated[
-        str | None, typer.Option(metavar="FOLDER", help="A saved recogniser, for --pretrained.")
+        str | None, typer.Option(metavar="FOLDER", help="Train nothing: test this saved one.")
+    ] = None,
+    report: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Write a performance card with pictures.")
     ] = None,
     out: JsonOption = None,
 ) -> None:
@@ -273,9 +291,10 @@ def crossval(
     biometric crossval -s irises.zip -s fvc2002-db1b.zip --chimeric --json figures.json
     """
     from biometric_core.crossval import crossval as stage
+    from biometric_core.pretrained import FOLDER
 
-    if pretrained != (recogniser is not None):
-        raise typer.BadParameter("give both --pretrained and --recogniser FOLDER, or none")
+    if pretrained and recogniser:
+        raise typer.BadParameter("give --pretrained or --recogniser FOLDER, not both")
     run_stage(
         lambda config: stage(
             config,
@@ -283,7 +302,8 @@ def crossval(
             folds=folds,
             chimeric=chimeric,
             paint_out=paint_out,
-            pretrained=recogniser,
+            pretrained=str(FOLDER) if pretrained else recogniser,
+            report=report,
         ),
         out,
         show_crossval,

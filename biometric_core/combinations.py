@@ -10,6 +10,7 @@ from itertools import cycle, islice
 
 import numpy as np
 
+from biometric_core import match
 from biometric_core.gallery import BoolArray, Channel, Gallery
 from biometric_core.match import MAX_NON_MATED, Comparisons, Identification, compare_all, identify
 from biometric_core.recogniser import FUSED
@@ -51,18 +52,8 @@ class Round:
 
 def pooled(rounds: Sequence[Round]) -> Round:
     """The comparisons and probes of all rounds as one; subjects keep their names."""
-    parts = [one.comparisons for one in rounds]
-    starts = np.cumsum([0, *(len(part.items) for part in parts)])[:-1]
-    shifted = list(zip(parts, starts, strict=True))
     return Round(
-        comparisons=Comparisons(
-            scores=np.concatenate([part.scores for part in parts]),
-            mated=np.concatenate([part.mated for part in parts]),
-            first=np.concatenate([part.first + start for part, start in shifted]),
-            second=np.concatenate([part.second + start for part, start in shifted]),
-            items=np.concatenate([part.items for part in parts]),
-            subjects=np.concatenate([part.subjects for part in parts]),
-        ),
+        comparisons=match.pooled([one.comparisons for one in rounds]),
         identification=Identification(
             ranks=np.concatenate([one.identification.ranks for one in rounds]),
             subjects=np.concatenate([one.identification.subjects for one in rounds]),

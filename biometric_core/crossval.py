@@ -16,11 +16,13 @@ from biometric_core.bootstrap import mean_of
 from biometric_core.calibrated import recogniser_of
 from biometric_core.config import Config
 from biometric_core.dataset import CaptureSet
+from biometric_core.evaluation_report import Evidence, write_report
 from biometric_core.figures import (
     FUSED_NAMES,
     NAMES,
     Encodings,
     Measured,
+    Scored,
     measure,
     measure_rounds,
     records,
@@ -29,6 +31,7 @@ from biometric_core.figures import (
 )
 from biometric_core.folds import Fold, subject_folds
 from biometric_core.iris.paint_out import PaintOut
+from biometric_core.match import pooled
 from biometric_core.recogniser import Recogniser, require_preprocessing
 from biometric_core.schemas import Modality
 from biometric_core.source_sets import SourceSets, merged, prepare_source
@@ -70,6 +73,7 @@ def crossval(
     chimeric: bool = False,
     paint_out: str | None = None,
     pretrained: str | None = None,
+    report: str | None = None,
 ) -> dict[str, Any]:
     """Train and measure once for each fold.
 
@@ -85,6 +89,7 @@ def crossval(
         paint_out: a `PaintOut` value: paint it over in every eye. What is still recognised is not
             the iris.
         pretrained: folder of a saved recogniser, which is measured on all subjects; no training.
+        report: a folder for the performance card and its pictures.
 
     Returns:
         `folds`, a list, and `mean`: each has figures as `figures.figures` describes them. In
@@ -105,11 +110,12 @@ def crossval(
     mated = chimera.mated_sources(sets) if chimeric else None
     study = _Study(sets, config, mated, _has_common_subject(sets), recogniser)
     plan = _plan(study, folds)
-    measured, reports = [], []
+    measured, reports, seen = [], [], []
     for number, fold in enumerate(plan, start=1):
-        figures, reasons = _run_fold(study, fold, number)
+        figures, found = _run_fold(study, fold, number)
         measured.append(figures)
-        reports.append({**_counts(fold), **records(figures, reasons, config)})
+        seen.append(found)
+        reports.append({**_counts(fold), **records(figures, found.reasons, config)})
         _log.info("fold %d of %d: %s", number, len(plan), _headline(reports[-1]))
     result = {
         "folds": reports,
@@ -124,7 +130,22 @@ def crossval(
     if out is not None:
         text = json.dumps(result, indent=2, allow_nan=False)
         atomic_write(Path(out), (text + "\n").encode())
+    if report is not None:
+        write_report(Path(report), result, _evidence(study, seen), config)
     return result
+
+
+def _evidence(study: _Study, folds: Sequence[Scored]) -> Evidence:
+    """The comparisons of all folds; chimeric ones are figures only, nobody's captures."""
+    names = [name for name in folds[0].comparisons if all(name in one.comparisons for one in folds)]
+    return Evidence(
+        comparisons={name: pooled([one.comparisons[name] for one in folds]) for name in names},
+        ranks={
+            name: np.concatenate([one.identifications[name].ranks for one in folds])
+            for name in names
+        },
+        sets=study.sets,
+    )
 
 
 def _loaded(folder: str, config: Config) -> Recogniser:
@@ -146,9 +167,7 @@ def _plan(study: _Study, folds: int) -> list[Fold]:
     )
 
 
-def _run_fold(
-    study: _Study, fold: Fold, number: int
-) -> tuple[dict[str, Measured], Mapping[str, str]]:
+def _run_fold(study: _Study, fold: Fold, number: int) -> tuple[dict[str, Measured], Scored]:
     config, test = study.config, _of(study.sets, fold.test)
     recogniser = study.pretrained or _trained(study, fold, number)
     if study.mated is not None:
@@ -158,14 +177,15 @@ def _run_fold(
     galleries = encodings.modality_galleries()
     if study.mated is None and study.fused and usable:
         galleries |= encodings.fused_galleries(recogniser)
-    found = measure(score_galleries(galleries, reasons), config)
+    if not study.fused and study.mated is None:
+        reasons |= dict.fromkeys(FUSED_NAMES, _NO_COMMON_SUBJECT)
+    compared = score_galleries(galleries, reasons)
+    found = measure(compared, config)
     if study.mated is not None and len(usable) == len(Modality):
         seed = config.evaluation.seed + number
         rounds = chimera.draws(recogniser, encodings, config.evaluation.chimeric_draws, seed)
         found |= measure_rounds(rounds, config)
-    if not study.fused and study.mated is None:
-        reasons |= dict.fromkeys(FUSED_NAMES, _NO_COMMON_SUBJECT)
-    return found, reasons
+    return found, compared
 
 
 def _trained(study: _Study, fold: Fold, number: int) -> Recogniser:

@@ -1,12 +1,10 @@
 """Pictures and cards of an evaluation, and the figures that only they show."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 import biometric_core
 from biometric_core import plots
@@ -32,7 +30,7 @@ class Evidence:
 
     Attributes:
         comparisons: by name (`iris`, `fused`, ...); between captures or visits of `sets`. Those of
-            several folds may be `pooled`: items are found by their ids.
+            several folds may be `match.pooled`: items are found by their ids.
         ranks: likewise, of each probe's own identity in identification.
         sets: all captures that were compared.
         confusion: of closed-set classification, int64 (C, C); None without any.
@@ -49,19 +47,6 @@ class Evidence:
         wanted = [name for name in (*Modality, FUSED) if name in self.comparisons]
         found = {str(name): traits_of(self.comparisons[name], self.sets) for name in wanted}
         object.__setattr__(self, "traits", found)
-
-
-def pooled(folds: Sequence[Comparisons]) -> Comparisons:
-    """The comparisons of several folds as one set; items of different folds are never compared."""
-    starts = np.cumsum([0, *(len(fold.items) for fold in folds)])[:-1]
-    return Comparisons(
-        scores=np.concatenate([fold.scores for fold in folds]),
-        mated=np.concatenate([fold.mated for fold in folds]),
-        first=np.concatenate([f.first + start for f, start in zip(folds, starts, strict=True)]),
-        second=np.concatenate([f.second + start for f, start in zip(folds, starts, strict=True)]),
-        items=np.concatenate([fold.items for fold in folds]),
-        subjects=np.concatenate([fold.subjects for fold in folds]),
-    )
 
 
 @dataclass(frozen=True)

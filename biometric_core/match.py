@@ -6,7 +6,7 @@ non-mated comparison, and non-mated comparisons run over all identities of the m
 their position. A capture is never compared with itself, nor with a copy of the same bytes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,6 +124,20 @@ def _joined(gallery: Gallery, parts: list[tuple[Any, Any, Any, Any]]) -> Compari
         second=second.astype(np.int64),
         items=gallery.items,
         subjects=gallery.subjects,
+    )
+
+
+def pooled(parts: Sequence[Comparisons]) -> Comparisons:
+    """The comparisons of several folds or rounds as one; items keep their names."""
+    starts = np.cumsum([0, *(len(part.items) for part in parts)])[:-1]
+    shifted = list(zip(parts, starts, strict=True))
+    return Comparisons(
+        scores=np.concatenate([part.scores for part in parts]),
+        mated=np.concatenate([part.mated for part in parts]),
+        first=np.concatenate([part.first + start for part, start in shifted]),
+        second=np.concatenate([part.second + start for part, start in shifted]),
+        items=np.concatenate([part.items for part in parts]),
+        subjects=np.concatenate([part.subjects for part in parts]),
     )
 
 

@@ -126,7 +126,7 @@ def test_two_models_are_scored_on_the_same_pairs(recogniser, unseen, config):
     other = recogniser_of(fit(only, {}, config), {}, config)
     common = (IRIS,)
     one, two = (scored(model, unseen, common).comparisons for model in (recogniser, other))
-    assert set(one) == set(two) == {"iris", "fused", "fused_feature"}
+    assert set(one) == set(two) >= {"iris", "fused", "fused_feature", "fused_feature_attention"}
     for name in one:
         assert one[name].same_pairs(two[name])
     assert scored(other, unseen).reasons["fingerprint"] == "the model was not trained on it"

@@ -295,7 +295,7 @@ def test_galleries_and_samples_are_compared_by_both_encoders(recogniser, sets):
             modality.value
         ].scores(0, 6)[:, :6]
         scores = recogniser.compare_samples(modality, rows, rows)
-        assert scores == pytest.approx(by_gallery, abs=1e-3)
+        assert scores == pytest.approx(by_gallery, abs=0.01)  # weights of hundreds on float32
         alone = recogniser.compare(modality, embeddings[:6], embeddings[:6])
         assert np.abs(scores - alone).max() > 0.1
 
@@ -308,4 +308,4 @@ def test_without_minutiae_a_finger_is_compared_by_its_embedding_alone(recogniser
     rows = [Sample(i, m) for i, m in zip(captures.images[:6], captures.masks[:6], strict=True)]
     embeddings = recogniser.embed_set(captures)[:6]
     alone = recogniser.compare(FINGER, embeddings, embeddings)
-    assert without.compare_samples(FINGER, rows, rows) == pytest.approx(alone, abs=1e-3)
+    assert without.compare_samples(FINGER, rows, rows) == pytest.approx(alone, abs=0.01)
