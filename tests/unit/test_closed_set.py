@@ -12,7 +12,7 @@ IRIS, FINGER = Modality.IRIS, Modality.FINGERPRINT
 
 @pytest.fixture(scope="module")
 def recogniser():
-    config = toy_config(epochs=20)
+    config = toy_config(epochs=30, patience=30)
     return recogniser_of(fit(toy_sets(5), {}, config), {}, config)
 
 
