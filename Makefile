@@ -4,10 +4,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 SOURCE ?=
+DATA   ?= ../shared/data
 
 export DO_NOT_TRACK = 1
 
-.PHONY: run ui stop test test-fast check format lock clean clean-all help
+.PHONY: run ui stop test test-fast bench-recognition check format lock clean clean-all help
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -37,6 +38,9 @@ test: $(READY)  ## All tests that need no container engine
 
 test-fast: $(READY)  ## Only the quick ones
 	$(BIN)/python -m pytest
+
+bench-recognition: $(READY)  ## Error rates on real captures, and speed  [DATA=folder]
+	$(BIN)/python -m benchmarks.recognition --data "$(DATA)"
 
 check: $(READY)  ## Lint, format, types, import rules
 	$(BIN)/ruff check .

@@ -103,16 +103,20 @@ def crossval(
         ModelError: the recogniser can't be read or needs another preprocessing.
     """
     start = time.monotonic()
-    recogniser = _loaded(pretrained, config) if pretrained is not None else None
+    known = _loaded(pretrained, config) if pretrained is not None else None
     painted = None if paint_out is None else PaintOut(paint_out)
     prepared = [prepare_source(config, source, painted) for source in sources]
     sets = merged([one.sets for one in prepared])
     mated = chimera.mated_sources(sets) if chimeric else None
-    study = _Study(sets, config, mated, _has_common_subject(sets), recogniser)
+    study = _Study(sets, config, mated, _has_common_subject(sets), known)
     plan = _plan(study, folds)
     measured, reports, seen = [], [], []
+    training = 0.0
     for number, fold in enumerate(plan, start=1):
-        figures, found = _run_fold(study, fold, number)
+        begun = time.monotonic()
+        recogniser = study.pretrained or _trained(study, fold, number)
+        training += time.monotonic() - begun
+        figures, found = _measure_fold(study, recogniser, fold, number)
         measured.append(figures)
         seen.append(found)
         reports.append({**_counts(fold), **records(figures, found.reasons, config)})
@@ -124,6 +128,7 @@ def crossval(
             **_protocol(study, reports, prepared),
             "paint_out": paint_out,
             "painted_refused": sum(one.painted_refused for one in prepared),
+            "training_seconds": round(training, 1),
             "seconds": round(time.monotonic() - start, 1),
         },
     }
@@ -167,9 +172,10 @@ def _plan(study: _Study, folds: int) -> list[Fold]:
     )
 
 
-def _run_fold(study: _Study, fold: Fold, number: int) -> tuple[dict[str, Measured], Scored]:
+def _measure_fold(
+    study: _Study, recogniser: Recogniser, fold: Fold, number: int
+) -> tuple[dict[str, Measured], Scored]:
     config, test = study.config, _of(study.sets, fold.test)
-    recogniser = study.pretrained or _trained(study, fold, number)
     if study.mated is not None:
         test = chimera.of_sources(test, study.mated)
     usable, reasons = usable_sets(recogniser, test)

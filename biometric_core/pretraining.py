@@ -22,7 +22,8 @@ from biometric_core.models import BiometricNet
 from biometric_core.preprocess import SECONDS_PER_CAPTURE
 from biometric_core.progress import track
 from biometric_core.recogniser import Recogniser
-from biometric_core.schemas import EYES, Modality, Sample
+from biometric_core.schemas import EYES, POSITIONS, Modality, Sample
+from biometric_core.sources import sensor
 from biometric_core.sources.generator import FINGER_ORDER, render
 from biometric_core.sources.layouts import SourceCapture
 from biometric_core.train import fit
@@ -30,6 +31,7 @@ from biometric_core.train import fit
 _log = logging.getLogger(__name__)
 _VALIDATION = 0.08  # of the people: early stopping and calibration
 _PEOPLE_A_CHUNK = 8
+_WORN = 3  # every third impression comes from a worn sensor: branches must not learn one sensor
 # Sensors of several sizes: how much of a finger a capture shows must tell nothing.
 _FINGER_SHAPES = ((192, 160), (256, 224), (320, 272))
 
@@ -115,6 +117,9 @@ def _render_person(chunk: _Chunk, number: int) -> Iterator[tuple[SourceCapture, 
         for impression in range(1, chunk.impressions + 1):
             capture = SourceCapture(_name(number), modality, position, impression)
             gray = render((chunk.seed, number), capture, finger_shape=shape)
+            if impression % _WORN == 0:
+                seed = (chunk.seed, number, POSITIONS[modality].index(position), impression)
+                gray = sensor.apply(gray, sensor.CHANGED, np.random.default_rng(seed))
             try:
                 if modality is Modality.IRIS:
                     yield capture, iris.prepare(gray, chunk.settings.iris_shape)
