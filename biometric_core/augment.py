@@ -19,9 +19,7 @@ IRIS_RADIAL = 0.04  # of the sheet's height: errors of the located circles
 FINGER_TURN = math.radians(15)
 FINGER_SHIFT = 0.06  # of the side
 FINGER_SCALE = 0.05
-FINGER_ELASTIC = (
-    0.08  # of half the side: skin stretches, by half a ridge and more away from the core
-)
+FINGER_ELASTIC = 0.08  # of half the side: skin stretches by half a ridge and more
 PRESSURE = 0.4  # standard deviations of the image
 MOISTURE = 0.6
 LIGHTING = 0.35

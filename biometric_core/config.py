@@ -131,7 +131,7 @@ class Pretraining(Section):
     subjects: Annotated[int, Field(ge=8)] = 1200
     impressions: Annotated[int, Field(ge=2)] = 6
     seed: Annotated[int, Field(ge=0)] = 90001
-    epochs: Positive = 12
+    epochs: Positive = 14
     batch_size: Positive = 128
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 4e-3
 

@@ -19,12 +19,14 @@ from biometric_core.config import Config
 from biometric_core.dataset import CaptureSet
 from biometric_core.errors import ModelError
 from biometric_core.models import BiometricNet, ModelSpec
+from biometric_core.models.heads import ArcFaceHead
 from biometric_core.schemas import Modality
 from biometric_core.validation import open_set
 
 Sets = Mapping[Modality, CaptureSet]
 Agree = Callable[[dict[str, float]], dict[str, float]]
 
+MARGIN_RAMP = 0.25  # of the epochs: with thousands of classes a full margin stalls the start
 FLOOR_RATE = 0.01  # of the learning rate, at the end of the cosine
 GRADIENT_NORM = 5.0
 # Settings that change how fast a fit is, or which machine does it, but not what is fitted.
@@ -116,7 +118,7 @@ class Trainer:
         self._training_mode()
         losses: list[dict[str, float]] = []
         for number, rows in enumerate(plan):
-            rate = self._set_rate(epoch + number / len(plan))
+            rate = self._set_pace(epoch + number / len(plan))
             losses.append(self._step(rows, generator))
         seconds = time.perf_counter() - start
         samples = sum(int((rows.captures >= 0).sum()) for rows in plan) * self.world
@@ -165,9 +167,16 @@ class Trainer:
         parts = {f"loss_{name}": loss.item() for name, loss in losses.items()}
         return {"loss": total.item(), **parts}
 
-    def _set_rate(self, progress: float) -> float:
-        """Linear warm-up, then a cosine: a function of the progress, so resuming needs no state."""
+    def _set_pace(self, progress: float) -> float:
+        """Learning rate (linear warm-up, then a cosine) and margin, which grows to its full size.
+
+        Functions of the progress, so that resuming needs no state.
+        """
         warmup, epochs = self.settings.warmup_epochs, self.settings.epochs
+        grown = min(1.0, progress / (MARGIN_RAMP * epochs))
+        for head in self.net.modules():
+            if isinstance(head, ArcFaceHead):
+                head.margin = self.spec.margin * grown
         if progress < warmup:
             share = (progress + 0.1) / (warmup + 0.1)
         else:
