@@ -56,7 +56,10 @@ def _of_pretraining(config: Config) -> dict[Modality, Calibration]:
 def calibrated(recogniser: Recogniser, validation: Mapping[Modality, CaptureSet]) -> Recogniser:
     """The same network with calibration and thresholds fitted on the given captures."""
     sets = {m: validation[m] for m in recogniser.modalities if len(validation.get(m, ()))}
-    templates = {modality: recogniser.templates(captures) for modality, captures in sets.items()}
+    templates = {
+        modality: [Encoded(made).compared().templates for made in recogniser.templates(captures)]
+        for modality, captures in sets.items()
+    }
     calibration = dict(recogniser.calibration)
     code_calibration = dict(recogniser.code_calibration)
     for modality, captures in sets.items():

@@ -28,7 +28,10 @@ class Templates(Protocol):
         ...
 
     def similarities(self, references: Self) -> Float32Array:
-        """All of these against all references, float32 (N, M), higher is more alike; finite."""
+        """All of these against all references, float32 (N, M), higher is more alike; finite.
+
+        Symmetric: which of two samples is the reference makes no difference.
+        """
         ...
 
 
@@ -74,12 +77,14 @@ class Compared:
 
     @classmethod
     def of(cls, templates: Templates) -> Self:
-        """Compare all with all, a block at a time."""
+        """Compare each pair once, a block at a time; similarities are symmetric."""
         everything = np.arange(len(templates))
         matrix = np.zeros((len(everything), len(everything)), dtype=np.float32)
         for start in range(0, len(everything), _BLOCK):
-            rows = everything[start : start + _BLOCK]
-            matrix[rows] = templates.take(rows).similarities(templates)
+            rows, later = everything[start : start + _BLOCK], everything[start:]
+            block = templates.take(rows).similarities(templates.take(later))
+            matrix[start : start + _BLOCK, start:] = block
+            matrix[start:, start : start + _BLOCK] = block.T
         return cls(matrix, everything, templates.encoder)
 
     def __len__(self) -> int:

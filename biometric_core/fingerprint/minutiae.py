@@ -6,7 +6,7 @@ less on every set measured, and takes a tenth of the time (docs/decisions/0005-m
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar, Self
 
@@ -33,7 +33,6 @@ _MOST = 48  # minutiae kept: a whole finger has about 40, and noise hundreds
 _BORDER = 5.0  # pixels, one ridge: where the finger is cut off every ridge ends
 _SMOOTH = 5.0  # pixels: reach of the ridges' direction at a place
 _RINGS = ((8, 8), (17, 12), (27, 16), (38, 20), (50, 24))  # radius in pixels, places on it
-_CACHED = 3_000  # templates of a set whose scores are kept: 36 MB
 _EMPTY = Minutiae(
     np.zeros(0, np.complex64),
     np.zeros(0, np.complex64),
@@ -42,71 +41,33 @@ _EMPTY = Minutiae(
 )
 
 
-@dataclass(frozen=True, eq=False)
-class _Set:
-    """Templates that were encoded together, and the scores between them known so far (NaN: not)."""
-
-    items: Sequence[Minutiae]
-    scores: Float32Array | None
-
-
 @dataclass(frozen=True)
 class MinutiaeTemplates:
-    """Minutiae of N samples; views of one set (`take`) share the scores that were computed.
+    """Minutiae of N samples.
 
     Attributes:
-        rows: int64 (N,), which of the set; -1 is an absent sample, and scores 0.
+        items: of each sample; none where it is absent.
     """
 
-    rows: IndexArray
-    _set: _Set = field(repr=False)
+    items: Sequence[Minutiae]
     encoder: ClassVar[str] = "minutiae"
 
-    @classmethod
-    def of(cls, items: Sequence[Minutiae]) -> Self:
-        """Templates of all these, in order."""
-        size = len(items)
-        known = np.full((size, size), np.nan, np.float32) if size <= _CACHED else None
-        return cls(np.arange(size), _Set(items, known))
-
-    @property
-    def items(self) -> list[Minutiae]:
-        """The minutiae of each sample; none of an absent one."""
-        return [self._set.items[row] if row >= 0 else _EMPTY for row in self.rows.tolist()]
-
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.items)
 
     def take(self, rows: IndexArray) -> Self:
         """See `templates.Templates`; -1 stands for an absent sample."""
-        taken = np.full(len(rows), -1, np.int64)
-        taken[rows >= 0] = self.rows[rows[rows >= 0]]
-        return type(self)(taken, self._set)
+        return type(self)([self.items[row] if row >= 0 else _EMPTY for row in rows.tolist()])
 
     def similarities(self, references: Self) -> Float32Array:
         """Float32 (N, M), about 0.1 to 0.5 for different fingers, 0.8 to 4 for mated ones.
 
-        0 where a sample is absent or has fewer than `minutia_matching.FEWEST` minutiae. Within a
-        set of up to 3,000 each pair is compared once, in whatever order and however often asked.
+        0 where a sample is absent or has fewer than `minutia_matching.FEWEST` minutiae.
         """
-        left, probes = np.unique(self.rows, return_inverse=True)
-        right, others = np.unique(references.rows, return_inverse=True)
-        found = np.zeros((len(left), len(right)), np.float32)
-        present = right >= 0
-        for number, row in enumerate(left.tolist()):
-            if row >= 0:
-                found[number, present] = self._compared(row, references, right[present])
-        return found[np.ix_(probes, others)]
-
-    def _compared(self, row: int, references: Self, others: IndexArray) -> Float32Array:
-        probe, items, scores = self._set.items[row], references._set.items, self._set.scores
-        if scores is None or references._set is not self._set:
-            return minutia_matching.similarities(probe, [items[other] for other in others])
-        missing = others[np.isnan(scores[row, others])]
-        if len(missing):
-            new = minutia_matching.similarities(probe, [items[other] for other in missing])
-            scores[row, missing] = scores[missing, row] = new
-        return np.asarray(scores[row, others])
+        found = np.zeros((len(self), len(references)), np.float32)
+        for number, probe in enumerate(self.items):
+            found[number] = minutia_matching.similarities(probe, references.items)
+        return found
 
 
 def encode(images: UInt8Array, masks: UInt8Array) -> MinutiaeTemplates:
@@ -122,7 +83,7 @@ def encode(images: UInt8Array, masks: UInt8Array) -> MinutiaeTemplates:
         ModelError: nbis can't be loaded.
     """
     pairs = zip(images, masks, strict=True)
-    return MinutiaeTemplates.of([_encode_one(image, mask) for image, mask in pairs])
+    return MinutiaeTemplates([_encode_one(image, mask) for image, mask in pairs])
 
 
 def _encode_one(image: UInt8Array, mask: UInt8Array) -> Minutiae:
