@@ -20,9 +20,12 @@ _GIT_SECONDS = 10
 
 
 def code_digest() -> str:
-    """SHA-256 (first 16 hex digits) of the package's source: another code is another model."""
+    """SHA-256 (first 16 hex digits) of the package's source and the weights training starts from.
+
+    Another code is another model.
+    """
     digest = hashlib.sha256(biometric_core.__version__.encode())
-    for path in sorted(_PACKAGE.rglob("*.py")):
+    for path in sorted([*_PACKAGE.rglob("*.py"), *_PACKAGE.glob("weights/*")]):
         digest.update(path.relative_to(_PACKAGE).as_posix().encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
