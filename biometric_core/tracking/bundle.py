@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 FOLDER = "model"
 MODEL_CARD = "model_card.md"
 _DEFAULT_FMR = 0.001
-_EXAMPLE_SHAPE = (240, 320)
+_EXAMPLE_SEEDS = (1, 2)
 # What the bundle's code imports. Pinned to what is installed: with a given list MLflow doesn't load
 # the model in a second process to find out, which takes half a minute.
 REQUIREMENTS = (
@@ -76,6 +76,7 @@ def signature() -> "ModelSignature":
                 ColSpec(DataType.binary, "image"),
                 ColSpec(DataType.string, "modality"),
                 ColSpec(DataType.binary, "reference", **optional),
+                ColSpec(DataType.string, "comparison", **optional),
             ]
         ),
         outputs=Schema(
@@ -85,6 +86,8 @@ def signature() -> "ModelSignature":
                 ColSpec(DataType.string, "failure", **optional),
                 ColSpec(DataType.double, "score", **optional),
                 ColSpec(DataType.boolean, "accepted", **optional),
+                ColSpec(DataType.double, "fused_score", **optional),
+                ColSpec(DataType.boolean, "fused_accepted", **optional),
             ]
         ),
         params=ParamSchema([ParamSpec("fmr", DataType.double, _DEFAULT_FMR)]),
@@ -92,14 +95,11 @@ def signature() -> "ModelSignature":
 
 
 def input_example() -> "pd.DataFrame":
-    """One row with a drawn eye: two discs on grey, nobody's data."""
+    """One row with a generated eye, nobody's data."""
     import cv2
-    import numpy as np
     import pandas as pd
 
-    height, width = _EXAMPLE_SHAPE
-    eye = np.full((height, width), 190, dtype=np.uint8)
-    cv2.circle(eye, (width // 2, height // 2), 80, 110, -1)
-    cv2.circle(eye, (width // 2, height // 2), 35, 20, -1)
-    image = cv2.imencode(".png", eye)[1].tobytes()
+    from biometric_core.sources.generator.iris import render_eye
+
+    image = cv2.imencode(".png", render_eye(*_EXAMPLE_SEEDS)[0])[1].tobytes()
     return pd.DataFrame({"image": [image], "modality": ["iris"], "reference": [image]})

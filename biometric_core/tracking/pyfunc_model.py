@@ -12,11 +12,14 @@ import numpy as np
 import pandas as pd
 
 from biometric_core.errors import CaptureRefused, FailureToAcquire
-from biometric_core.recogniser import Recogniser
+from biometric_core.recogniser import FUSED, Recogniser
 from biometric_core.schemas import Float32Array, Modality, Sample
 
 _ARTIFACT = "recogniser"
 _DEFAULT_FMR = 0.001
+_COLUMNS = ["embedding", "quality", "failure", "score", "accepted", "fused_score", "fused_accepted"]
+_Row = tuple[Any, ...]
+NOTHING_TO_COMPARE = "nothing_to_compare"
 
 
 class RecogniserModel(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined,misc]
@@ -34,23 +37,45 @@ class RecogniserModel(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined,m
         Args:
             context: unused.
             model_input: DataFrame; `image` (an encoded image's bytes), `modality` (iris or
-                fingerprint) and, optional, `reference` (the bytes of an image to compare with).
+                fingerprint) and, optional, `reference` (the bytes of an image to compare with) and
+                `comparison` (rows of equal text are the eyes and fingers of one comparison between
+                two people; any of them may be missing).
             params: `fmr`, the false match rate of the decision threshold; 0.001 when left out.
 
         Returns:
             DataFrame: `embedding` (list of float, L2-normalised; empty on a failure), `quality` in
-            [0, 1], `failure` (reason code or None), `score` (log-likelihood ratio or None) and
-            `accepted` (the score reaches the threshold; None without a score).
+            [0, 1], `failure` (reason code or None), `score` (log-likelihood ratio or None),
+            `accepted` (the score reaches the threshold; None without a score), `fused_score` (sum
+            over the rows of the comparison that have one) and `fused_accepted`. A comparison of
+            which no row has a score fails with `nothing_to_compare`.
         """
         del context
         fmr = float((params or {}).get("fmr", _DEFAULT_FMR))
         references = model_input.get("reference", pd.Series([None] * len(model_input)))
         columns = zip(model_input["image"], model_input["modality"], references, strict=True)
         rows = [self._row(image, name, reference, fmr) for image, name, reference in columns]
-        names = ["embedding", "quality", "failure", "score", "accepted"]
-        return pd.DataFrame(rows, columns=names, dtype=object).astype({"quality": "float64"})
+        nothing = pd.Series([None] * len(model_input))
+        rows = self._fused(rows, model_input.get("comparison", nothing).tolist(), fmr)
+        return pd.DataFrame(rows, columns=_COLUMNS, dtype=object).astype({"quality": "float64"})
 
-    def _row(self, image: bytes, name: str, reference: object, fmr: float) -> tuple[Any, ...]:
+    def _fused(self, rows: list[_Row], comparisons: list[object], fmr: float) -> list[_Row]:
+        """Add what the rows of each comparison say together; missing ones are never imputed."""
+        totals: dict[object, float] = {}
+        for (*_, score, _), name in zip(rows, comparisons, strict=True):
+            if score is not None:
+                totals[name] = totals.get(name, 0.0) + score
+        threshold = self.recogniser.threshold(fmr, FUSED)
+        fused: list[_Row] = []
+        for row, name in zip(rows, comparisons, strict=True):
+            embedding, quality, failure, score, accepted = row
+            together = totals.get(name) if isinstance(name, str) else None
+            if isinstance(name, str) and together is None:
+                failure = failure or NOTHING_TO_COMPARE
+            passed = None if together is None else bool(together >= threshold)
+            fused.append((embedding, quality, failure, score, accepted, together, passed))
+        return fused
+
+    def _row(self, image: bytes, name: str, reference: object, fmr: float) -> _Row:
         try:
             modality = Modality(name)
             probe = self._acquire(image, modality)

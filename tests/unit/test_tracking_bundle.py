@@ -93,7 +93,12 @@ def test_the_bundle_says_what_goes_in_and_out(registered):
     import mlflow
 
     info = mlflow.models.get_model_info(str(folder(registered)))
-    assert info.signature.inputs.input_names() == ["image", "modality", "reference"]
+    assert info.signature.inputs.input_names() == [
+        "image",
+        "modality",
+        "reference",
+        "comparison",
+    ]
     assert info.signature.inputs.required_input_names() == ["image", "modality"]
     assert info.signature.outputs.input_names() == [
         "embedding",
@@ -101,6 +106,8 @@ def test_the_bundle_says_what_goes_in_and_out(registered):
         "failure",
         "score",
         "accepted",
+        "fused_score",
+        "fused_accepted",
     ]
     assert info.signature.params.params[0].name == "fmr"
     example = json.loads((folder(registered) / "input_example.json").read_text())
@@ -145,6 +152,34 @@ def test_a_fresh_process_elsewhere_loads_it_and_scores_images(registered, tmp_pa
     code = str(folder(registered) / "code")
     assert all(path.startswith(code) for path in result["modules"].values()), result["modules"]
     assert imported(result["modules"].values()) <= required(), "requirements.txt is complete"
+
+
+def test_any_subset_of_eyes_and_fingers_is_compared_and_none_says_so(registered):
+    from mlflow.pyfunc import PythonModelContext
+
+    from biometric_core.tracking.pyfunc_model import RecogniserModel
+
+    recogniser, _ = registry.load_recogniser(registered, "challenger")
+    model = RecogniserModel()
+    model.recogniser = recogniser
+    example = bundle.input_example()
+    rows = example.loc[[0] * 6].reset_index(drop=True)
+    rows["comparison"] = ["a", "a", "b", "b", "c", None]
+    rows.loc[3, "image"] = b"no image"
+    rows.loc[4, "reference"] = None
+    found = model.predict(PythonModelContext({}, {}), rows)
+    score = found["score"][0]
+    assert found["fused_score"].tolist() == [
+        pytest.approx(2 * score),
+        pytest.approx(2 * score),
+        pytest.approx(score),
+        pytest.approx(score),
+        None,
+        None,
+    ]
+    assert found["failure"][4] == "nothing_to_compare"
+    assert found["failure"][5] is None
+    assert found["fused_accepted"][0] == (2 * score >= recogniser.threshold(0.001, "fused"))
 
 
 def imported(files) -> set[str]:
