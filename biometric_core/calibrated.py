@@ -1,10 +1,12 @@
 """From a fitted network to a recogniser: calibrations and thresholds, of people not trained on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from biometric_core import metrics, pretrained
-from biometric_core.calibration import Calibration, fit_calibration
+from biometric_core.calibration import Calibration, fit_calibration, fit_together
 from biometric_core.config import Config
 from biometric_core.dataset import CaptureSet
 from biometric_core.gallery import Encoded, modality_gallery
@@ -15,6 +17,11 @@ from biometric_core.schemas import Modality
 from biometric_core.templates import Templates
 from biometric_core.train import Fitted
 
+SHARES = (0.3, 1.0)
+"""How much the learned and the other encoder count in a sum that can't be fitted.
+
+By cross-validation (docs/decisions/0007): 0.2 to 0.5 is best for irises, 0.1 to 0.3 for fingers.
+"""
 FMRS = (0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0001)
 
 
@@ -30,7 +37,7 @@ def recogniser_of(
             the identity where there was none; that of minutiae is their default.
         config: `preprocess`, `ingest` and `training.minutiae` are kept with the model.
     """
-    known = _of_pretraining(config)
+    known, known_codes = _of_pretraining(config)
     plain = Recogniser(
         spec=fitted.spec,
         net=fitted.network(),
@@ -40,21 +47,37 @@ def recogniser_of(
         settings=config.preprocess,
         preprocess_version=preprocess_version(config),
         limits=config.ingest,
+        code_calibration=known_codes,
         minutiae=config.training.minutiae,
     )
     return calibrated(plain, validation)
 
 
-def _of_pretraining(config: Config) -> dict[Modality, Calibration]:
-    """By generated people; its counts are 0, so that it doesn't pass for fitted."""
+def _of_pretraining(
+    config: Config,
+) -> tuple[dict[Modality, Calibration], dict[Modality, Calibration]]:
+    """By generated people, of both encoders; its counts are 0, so it doesn't pass for fitted."""
     if not pretrained.applies(config):
-        return {}
-    shipped = Recogniser.load(pretrained.FOLDER).calibration
-    return {m: Calibration(found.weight, found.bias) for m, found in shipped.items()}
+        return {}, {}
+    shipped = Recogniser.load(pretrained.FOLDER)
+    learned, coded = (
+        {m: Calibration(found.weight, found.bias) for m, found in one.items()}
+        for one in (shipped.calibration, shipped.code_calibration)
+    )
+    return learned, coded
 
 
-def calibrated(recogniser: Recogniser, validation: Mapping[Modality, CaptureSet]) -> Recogniser:
-    """The same network with calibration and thresholds fitted on the given captures."""
+def calibrated(
+    recogniser: Recogniser, validation: Mapping[Modality, CaptureSet], *, real: bool = True
+) -> Recogniser:
+    """The same network with calibration and thresholds fitted on the given captures.
+
+    Args:
+        recogniser: its own calibration stays where a modality has no mated comparisons.
+        validation: captures of people it was not trained on.
+        real: how much each encoder counts is learnt from these captures. Generated ones can't tell
+            how well an encoder carries over to real ones: then it is `SHARES`.
+    """
     sets = {m: validation[m] for m in recogniser.modalities if len(validation.get(m, ()))}
     templates = {
         modality: [Encoded(made).compared().templates for made in recogniser.templates(captures)]
@@ -63,19 +86,31 @@ def calibrated(recogniser: Recogniser, validation: Mapping[Modality, CaptureSet]
     calibration = dict(recogniser.calibration)
     code_calibration = dict(recogniser.code_calibration)
     for modality, captures in sets.items():
-        learned, *coded = (_fitted(captures, made) for made in templates[modality])
+        learned, *coded = _fitted(captures, templates[modality], real)
         calibration.update({modality: learned} if learned.fitted else {})
         code_calibration.update((modality, found) for found in coded if found.fitted)
     fitted = replace(recogniser, calibration=calibration, code_calibration=code_calibration)
-    usable = {m: captures for m, captures in sets.items() if calibration[m].fitted}
-    galleries = fitted.compared(usable, templates) if usable else {}
+    galleries = fitted.compared(sets, templates) if sets else {}
     thresholds = {name: _thresholds(compare_all(one)) for name, one in galleries.items()}
     return replace(fitted, thresholds=thresholds)
 
 
-def _fitted(captures: CaptureSet, templates: Templates) -> Calibration:
-    """The calibration of one encoder alone."""
-    return fit_calibration(compare_all(modality_gallery(captures, [Encoded(templates)])))
+def _fitted(captures: CaptureSet, templates: Sequence[Templates], real: bool) -> list[Calibration]:
+    """Of each encoder alone; then, where there are two, their weights in the sum."""
+    found = [compare_all(modality_gallery(captures, [Encoded(made)])) for made in templates]
+    alone = [fit_calibration(comparisons) for comparisons in found]
+    if len(alone) == 1 or not alone[0].fitted:
+        return alone
+    shares, bias = np.array(SHARES), 0.0
+    if real:
+        pairs = zip(found, alone, strict=True)
+        ratios = np.stack([one.weight * f.scores + one.bias for f, one in pairs])
+        shares, bias = fit_together(ratios, found[0].mated, shares)
+    extra = (bias, 0.0)
+    return [
+        replace(one, weight=share * one.weight, bias=share * one.bias + more)
+        for one, share, more in zip(alone, shares.tolist(), extra, strict=True)
+    ]
 
 
 def _thresholds(comparisons: Comparisons) -> dict[float, float]:

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import minimize
 
 from biometric_core import metrics
 from biometric_core.match import Comparisons
@@ -19,6 +20,7 @@ MIN_WEIGHT = 1e-3
 """A weight below this (scores in the wrong order, or none) is raised to it: order is kept."""
 _STEPS = 100
 _TOLERANCE = 1e-10
+_PULL = 0.01  # against a mean loss of at most log 2
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,35 @@ def fit_calibration(comparisons: Comparisons) -> Calibration:
     if weight < MIN_WEIGHT:
         weight, bias = MIN_WEIGHT, 0.0
     return Calibration(weight, bias, comparisons.n_mated, comparisons.n_non_mated)
+
+
+def fit_together(
+    ratios: Float64Array, mated: metrics.BoolArray, prior: Float64Array
+) -> tuple[Float64Array, float]:
+    """Weights and bias of a sum of log-likelihood ratios that are not independent.
+
+    Two encoders read the same capture: added as they are, what both see counts twice. Linear
+    logistic fusion (Brümmer et al. 2007), drawn towards `prior` because validation people are few.
+
+    Args:
+        ratios: (K, P), of K encoders.
+        mated: (P,), both kinds.
+        prior: (K,).
+
+    Returns:
+        (K,), each above zero, and the bias: ratio = weights @ ratios + bias.
+    """
+    targets = mated.astype(np.float64)
+    balance = np.where(mated, 0.5 / mated.sum(), 0.5 / (~mated).sum())
+
+    def cost(solution: Float64Array) -> float:
+        odds = solution[:-1] @ ratios + solution[-1]
+        loss = np.sum(balance * (np.logaddexp(0, odds) - targets * odds))
+        return float(loss + _PULL * np.sum((solution[:-1] - prior) ** 2))
+
+    bounds = [*((MIN_WEIGHT, None) for _ in prior), (None, None)]
+    found = minimize(cost, np.append(prior, 0.0), method="L-BFGS-B", bounds=bounds).x
+    return np.asarray(found[:-1]), float(found[-1])
 
 
 def _logistic(scores: Float64Array, mated: metrics.BoolArray) -> tuple[float, float]:

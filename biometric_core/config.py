@@ -117,7 +117,7 @@ class Training(Section):
     scale: Annotated[float, Field(gt=0)] = 24.0
     minutiae: bool = True
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    pretrained: bool = False
+    pretrained: bool = True
     pretrained_rate: Annotated[float, Field(gt=0, le=1)] = 0.25
     workers: Positive = 1
     threads: Positive | None = None

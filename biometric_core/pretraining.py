@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from biometric_core import fingerprint, iris
-from biometric_core.calibrated import recogniser_of
+from biometric_core.calibrated import calibrated, recogniser_of
 from biometric_core.config import Config, Preprocess
 from biometric_core.dataset import CaptureSet, from_columns
 from biometric_core.errors import FailureToAcquire
@@ -73,7 +73,7 @@ def pretrain(config: Config, *, out: str) -> PretrainResult:
     training = config.training.model_copy(update={**chosen, "pretrained": False})
     tuned = config.model_copy(update={"training": training})
     fitted = fit(train, validation, tuned)
-    recogniser = recogniser_of(fitted, validation, tuned)
+    recogniser = calibrated(recogniser_of(fitted, {}, tuned), validation, real=False)
     without_people(recogniser).save(Path(out))
     rates = _error_rates(Recogniser.load(Path(out)), validation)
     captures = sum(len(found) for found in sets.values())
