@@ -11,6 +11,7 @@ from biometric_core.config import Config
 from biometric_core.dataset import CaptureSet
 from biometric_core.gallery import Encoded, modality_gallery
 from biometric_core.match import Comparisons, compare_all
+from biometric_core.models import ModelSpec
 from biometric_core.preprocess import preprocess_version
 from biometric_core.recogniser import Recogniser
 from biometric_core.schemas import Modality
@@ -37,7 +38,7 @@ def recogniser_of(
             the identity where there was none; that of minutiae is their default.
         config: `preprocess`, `ingest` and `training.minutiae` are kept with the model.
     """
-    known, known_codes = _of_pretraining(config)
+    known, known_codes = _of_pretraining(fitted.spec, config)
     plain = Recogniser(
         spec=fitted.spec,
         net=fitted.network(),
@@ -54,12 +55,14 @@ def recogniser_of(
 
 
 def _of_pretraining(
-    config: Config,
+    spec: ModelSpec, config: Config
 ) -> tuple[dict[Modality, Calibration], dict[Modality, Calibration]]:
     """By generated people, of both encoders; its counts are 0, so it doesn't pass for fitted."""
     if not pretrained.applies(config):
         return {}, {}
     shipped = Recogniser.load(pretrained.FOLDER)
+    if (spec.width, spec.embedding_dim) != (shipped.spec.width, shipped.spec.embedding_dim):
+        return {}, {}
     learned, coded = (
         {m: Calibration(found.weight, found.bias) for m, found in one.items()}
         for one in (shipped.calibration, shipped.code_calibration)

@@ -15,6 +15,7 @@ from biometric_core.dataset import CaptureSet
 from biometric_core.errors import DataError
 from biometric_core.figures import Encodings
 from biometric_core.gallery import Gallery, fused_gallery
+from biometric_core.match import MAX_NON_MATED
 from biometric_core.recogniser import FUSED, Recogniser
 from biometric_core.schemas import Modality
 
@@ -119,7 +120,8 @@ def draws(
     rounds: dict[str, list[Round]] = {}
     for _ in range(count):
         galleries = chimeric_galleries(recogniser, encodings, pair(encodings.sets, rng))
-        found = {name: Round.of(gallery) for name, gallery in galleries.items()}
+        most = MAX_NON_MATED // count
+        found = {name: Round.of(gallery, most) for name, gallery in galleries.items()}
         found |= subset_rounds(_of_both(subsets(galleries[FUSED])))
         found[MISSING_THIRD] = gap_rounds(galleries[FUSED], rng)
         for name, one in found.items():

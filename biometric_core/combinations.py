@@ -31,12 +31,15 @@ class Round:
         identification: with one gallery image for each identity.
         probes: how many items there were.
         lost: how many of them had nothing left to compare: failures to acquire.
+        distinct: non-mated pairs that an FMR can rest on: the same people paired again are no new
+            evidence.
     """
 
     comparisons: Comparisons
     identification: Identification
     probes: int
-    lost: int = 0
+    lost: int
+    distinct: int
 
     @classmethod
     def of(cls, gallery: Gallery, most: int = MAX_NON_MATED, seed: int = 0) -> "Round":
@@ -47,11 +50,17 @@ class Round:
             left |= channel.present & presented
         lost = int((~left).sum())
         compared = compare_all(gallery, most, seed)
-        return cls(compared, identify(gallery), len(gallery), lost)
+        return cls(compared, identify(gallery), len(gallery), lost, compared.n_non_mated)
 
 
-def pooled(rounds: Sequence[Round]) -> Round:
-    """The comparisons and probes of all rounds as one; subjects keep their names."""
+def pooled(rounds: Sequence[Round], *, again: bool = False) -> Round:
+    """The comparisons and probes of all rounds as one; subjects keep their names.
+
+    Args:
+        rounds: of different eyes or fingers, or of the same ones.
+        again: they are of the same ones, paired or left out at random.
+    """
+    distinct = [one.distinct for one in rounds]
     return Round(
         comparisons=match.pooled([one.comparisons for one in rounds]),
         identification=Identification(
@@ -60,6 +69,7 @@ def pooled(rounds: Sequence[Round]) -> Round:
         ),
         probes=sum(one.probes for one in rounds),
         lost=sum(one.lost for one in rounds),
+        distinct=min(distinct) if again else sum(distinct),
     )
 
 
@@ -105,7 +115,8 @@ def subset_rounds(parts: Mapping[str, Sequence[Gallery]]) -> dict[str, Round]:
 def gap_rounds(gallery: Gallery, rng: np.random.Generator, repeats: int = 1) -> Round:
     """Compare visits with random gaps, `repeats` times; see `with_gaps`."""
     most = _MOST_NON_MATED // repeats
-    return pooled([Round.of(with_gaps(gallery, rng), most) for _ in range(repeats)])
+    rounds = [Round.of(with_gaps(gallery, rng), most) for _ in range(repeats)]
+    return pooled(rounds, again=True)
 
 
 def subsets(gallery: Gallery) -> dict[str, list[Gallery]]:

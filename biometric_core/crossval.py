@@ -16,6 +16,7 @@ from biometric_core.bootstrap import mean_of
 from biometric_core.calibrated import recogniser_of
 from biometric_core.config import Config
 from biometric_core.dataset import CaptureSet
+from biometric_core.errors import ModelError
 from biometric_core.evaluation_report import Evidence, write_report
 from biometric_core.figures import (
     FUSED_NAMES,
@@ -103,6 +104,9 @@ def crossval(
         ModelError: the recogniser can't be read or needs another preprocessing.
     """
     start = time.monotonic()
+    for path in (Path(report) if report else None, Path(out).parent if out else None):
+        if path is not None:
+            path.mkdir(parents=True, exist_ok=True)  # now, not after all the training
     known = _loaded(pretrained, config) if pretrained is not None else None
     painted = None if paint_out is None else PaintOut(paint_out)
     prepared = [prepare_source(config, source, painted) for source in sources]
@@ -156,6 +160,11 @@ def _evidence(study: _Study, folds: Sequence[Scored]) -> Evidence:
 def _loaded(folder: str, config: Config) -> Recogniser:
     recogniser = Recogniser.load(Path(folder))
     require_preprocessing(recogniser, config)
+    if recogniser.subjects:
+        raise ModelError(
+            f"this recogniser was trained on {len(recogniser.subjects)} people, who may be among "
+            "those of the sources: measure it with `biometric evaluate`, on people kept apart"
+        )
     return recogniser
 
 
@@ -175,7 +184,10 @@ def _plan(study: _Study, folds: int) -> list[Fold]:
 def _measure_fold(
     study: _Study, recogniser: Recogniser, fold: Fold, number: int
 ) -> tuple[dict[str, Measured], Scored]:
-    config, test = study.config, _of(study.sets, fold.test)
+    seed = study.config.evaluation.seed + number  # folds are of different people
+    section = study.config.evaluation.model_copy(update={"seed": seed})
+    config = study.config.model_copy(update={"evaluation": section})
+    test = _of(study.sets, fold.test)
     if study.mated is not None:
         test = chimera.of_sources(test, study.mated)
     usable, reasons = usable_sets(recogniser, test)
@@ -188,7 +200,6 @@ def _measure_fold(
     compared = score_galleries(galleries, reasons)
     found = measure(compared, config)
     if study.mated is not None and len(usable) == len(Modality):
-        seed = config.evaluation.seed + number
         rounds = chimera.draws(recogniser, encodings, config.evaluation.chimeric_draws, seed)
         found |= measure_rounds(rounds, config)
     return found, compared

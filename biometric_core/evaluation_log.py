@@ -34,8 +34,6 @@ def log_evaluation(
     """
     store = Store.of(config)
     folder = store.path("evaluation", run_id, "evaluation.json").parent
-    for picture in folder.glob("*.png"):
-        picture.unlink()  # of an earlier evaluation, maybe with failure cases
     run = runs.get_run(config, run_id)
     facts = _facts(store, run)
     written = write_report(folder, record, evidence, config, facts)

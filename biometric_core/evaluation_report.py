@@ -79,6 +79,8 @@ def write_report(
     """
     complete = {**values, **details(evidence, config)}
     complete["reasons"] = {**(values.get("reasons") or {}), **complete["reasons"]}
+    for picture in folder.glob("*.png"):
+        picture.unlink()  # of an earlier evaluation, maybe with failure cases
     pictures = _draw(folder, complete, evidence)
     cards = performance_card(folder, complete, pictures, {**facts_of(config), **(facts or {})})
     if config.evaluation.failure_images:

@@ -27,6 +27,7 @@ FUSED_FEATURE = "fused_feature"
 FUSED_NAMES = (FUSED, FUSED_FEATURE)
 NAMES = (*(modality.value for modality in Modality), *FUSED_NAMES)
 NO_MATED_PAIR = "no mated pair: no identity has two captures"
+FMRS = (0.01, 0.001)
 _GAP_REPEATS = 10
 
 
@@ -200,8 +201,8 @@ def _spread(values: Float64Array) -> dict[str, float]:
 def measure(found: Scored, config: Config) -> dict[str, Measured]:
     """Error rates of every name that has mated and non-mated comparisons, combinations included."""
     rounds = {
-        name: Round(comparisons, found.identifications[name], len(comparisons.items))
-        for name, comparisons in found.comparisons.items()
+        name: Round(one, found.identifications[name], len(one.items), 0, one.n_non_mated)
+        for name, one in found.comparisons.items()
     }
     seed = config.evaluation.seed
     rounds |= combinations(found.galleries, seed=seed, repeats=_GAP_REPEATS)
@@ -211,7 +212,7 @@ def measure(found: Scored, config: Config) -> dict[str, Measured]:
 def measure_rounds(rounds: Mapping[str, Sequence[Round]], config: Config) -> dict[str, Measured]:
     """Error rates over all rounds of each name, and of each round where there are several."""
     whole = {
-        name: pooled(several) if len(several) > 1 else several[0]
+        name: pooled(several, again=True) if len(several) > 1 else several[0]
         for name, several in rounds.items()
     }
     return {
@@ -225,11 +226,15 @@ def _measured(name: str, whole: Round, rounds: Sequence[Round], config: Config) 
     replicates, seed = config.evaluation.bootstrap, config.evaluation.seed
     comparisons = whole.comparisons
     gaps = {"n_probes": whole.probes, "n_failed_to_acquire": whole.lost}
-    # Cosines of fused features are no likelihoods.
-    likelihood = not name.startswith(FUSED_FEATURE)
+    # Cosines of fused features are no likelihoods, and an encoder's weight is that in the sum.
+    likelihood = not name.startswith((FUSED_FEATURE, *(f"{m}_" for m in Modality)))
+    rates = bootstrap.error_rates(comparisons, fmrs=FMRS, replicates=replicates, seed=seed)
+    carried = [fmr for fmr in FMRS if metrics.carries(whole.distinct, fmr)]
+    kept = {"eer", *(f"fnmr_at_fmr_{fmr:g}" for fmr in carried)}
+    nothing = bootstrap.Resampled(None, np.zeros(0))
     return Measured(
         rates={
-            **bootstrap.error_rates(comparisons, replicates=replicates, seed=seed),
+            **{figure: rate if figure in kept else nothing for figure, rate in rates.items()},
             "rank1": bootstrap.rank1_rate(whole.identification, replicates=replicates, seed=seed),
         },
         plain={

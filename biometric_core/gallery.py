@@ -87,7 +87,10 @@ class Encoded:
 
 
 def _compared(templates: Templates) -> Templates:
-    return Compared.of(templates) if len(templates) <= MAX_KEPT else templates
+    """Cosines are cheaper to compute again than to look up."""
+    if isinstance(templates, Embeddings) or len(templates) > MAX_KEPT:
+        return templates
+    return Compared.of(templates)
 
 
 @dataclass(frozen=True)

@@ -170,14 +170,17 @@ def identify(gallery: Gallery) -> Identification:
     labels, copies = _codes(gallery.labels), _codes(gallery.items)
     rounds = list(_rounds(labels))
     found: list[tuple[Any, Any]] = [(np.zeros(0, np.int64), gallery.subjects[:0])]
+    anything = np.zeros(len(gallery), dtype=np.bool_)  # a probe that lost all is no probe
     for start in range(0, len(gallery), _BLOCK):
         stop = min(start + _BLOCK, len(gallery))
         block = gallery.scores(start, stop)
+        anything[start:stop] = (~np.isnan(block) & (copies[start:stop, None] != copies)).any(axis=1)
         for references in rounds:
             scores = block[:, references]
             mated = labels[start:stop, None] == labels[references][None, :]
             same = copies[start:stop, None] == copies[references][None, :]
-            probes = (mated & ~same & ~np.isnan(scores)).any(axis=1) & ~(mated & same).any(axis=1)
+            probes = (mated & ~same).any(axis=1) & ~(mated & same).any(axis=1)
+            probes &= anything[start:stop]
             scores = np.where(np.isnan(scores), -np.inf, scores)
             found.append(
                 (metrics.ranks(scores[probes], mated[probes]), gallery.subjects[start:stop][probes])

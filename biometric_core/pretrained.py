@@ -3,16 +3,18 @@
 `biometric pretrain` makes them anew. No image of a real person went into them.
 """
 
+import hashlib
 import logging
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from biometric_core.config import Config
+from biometric_core.errors import ModelError
 from biometric_core.models import BiometricNet
 from biometric_core.preprocess import preprocess_version
 from biometric_core.schemas import Modality
@@ -22,6 +24,11 @@ FOLDER = Path(__file__).parent / "weights"
 _TENSORS = FOLDER / "model.safetensors"
 
 _log = logging.getLogger(__name__)
+
+
+def digest(config: Config) -> str:
+    """SHA-256 of the shipped tensors where training starts from them, else empty."""
+    return hashlib.sha256(_TENSORS.read_bytes()).hexdigest() if applies(config) else ""
 
 
 def start_from(net: BiometricNet, config: Config) -> tuple[Modality, ...]:
@@ -51,11 +58,21 @@ def start_from(net: BiometricNet, config: Config) -> tuple[Modality, ...]:
 
 @cache
 def _shipped() -> tuple[dict[str, Tensor], str]:
-    """The tensors of the shipped branches, and the preprocessing they were made for."""
-    with safe_open(_TENSORS, framework="pt") as file:
-        names = [name for name in file.keys() if name.startswith("branches.")]  # noqa: SIM118
-        tensors = {name: file.get_tensor(name) for name in names}
-        return tensors, file.metadata()["preprocess_version"]
+    """The tensors of the shipped branches, and the preprocessing they were made for.
+
+    Raises:
+        ModelError: they are missing or damaged.
+    """
+    try:
+        with safe_open(_TENSORS, framework="pt") as file:
+            names = [name for name in file.keys() if name.startswith("branches.")]  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in names}
+            return tensors, file.metadata()["preprocess_version"]
+    except (OSError, SafetensorError, KeyError) as error:
+        raise ModelError(
+            f"the weights that ship with the package are missing or damaged ({error}): install it "
+            "again, or set training.pretrained=false"
+        ) from error
 
 
 def applies(config: Config) -> bool:

@@ -156,8 +156,18 @@ def _prepared(data: bytes, modality: Modality, chunk: _Chunk) -> Sample | str:
 
 
 def _to_set(modality: Modality, acquired: list[tuple[SourceCapture, bytes, Sample]]) -> CaptureSet:
-    # The same image twice would meet itself in a comparison.
-    unique = {hashlib.sha256(data).hexdigest(): (capture, s) for capture, data, s in acquired}
+    # The same image twice would meet itself in a comparison, in whatever format it is stored. An
+    # eye that is painted over has no image of its own.
+    unique: dict[str, tuple[SourceCapture, Sample]] = {}
+    strangers = 0
+    for capture, data, sample in acquired:
+        own = isinstance(sample, PaintedSample)
+        pixels = data if own else sample.image.tobytes() + sample.mask.tobytes()
+        key = hashlib.sha256(pixels).hexdigest()
+        first, _ = unique.setdefault(key, (capture, sample))
+        strangers += first.subject != capture.subject
+    if strangers:
+        _log.warning("%d images occur under two subjects: the first counts", strangers)
     captures = [capture for capture, _ in unique.values()]
     samples = [sample for _, sample in unique.values()]
     columns: dict[str, list[object]] = {

@@ -50,6 +50,7 @@ def fit_digest(train: Sets, validation: Sets, config: Config) -> str:
     """SHA-256 (first 16 hex digits) of all that decides the outcome of a fit."""
     training = config.training.model_dump(mode="json", exclude=NOT_FITTED)
     digest = hashlib.sha256(json.dumps(training, sort_keys=True).encode())
+    digest.update(pretrained.digest(config).encode())
     for role, sets in (("train", train), ("validation", validation)):
         for modality in sorted(sets):
             found = sets[modality]

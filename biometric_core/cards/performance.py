@@ -102,6 +102,11 @@ def _lead(values: Mapping[str, Any]) -> str:
     counts = [found.get("n_subjects") or 0 for found in sections.measured(main).values()]
     text = f"Biometric recognition of {max(counts, default=0)} people the model has never seen. "
     text += "In brackets: confidence intervals."
+    protocol = values.get("protocol") or {}
+    if protocol.get("chimeric"):
+        text += " **Chimeric**: fused figures are of eyes and fingers of different people, paired."
+    if protocol.get("paint_out"):
+        text += " **A check, not a result**: the iris was painted out of every eye."
     release = values.get("release")
     if not release:
         return text

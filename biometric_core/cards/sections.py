@@ -115,7 +115,7 @@ def folds(values: Values) -> Section:
     found = values.get("folds") or []
     names = list(dict.fromkeys(name for fold in found for name in measured(fold)))
     rows = [
-        [str(place), *(with_interval("eer", fold.get(name) or {}) for name in names)]
+        [str(place), *(with_interval("eer", measured(fold).get(name) or {}) for name in names)]
         for place, fold in enumerate(found, start=1)
     ]
     return Section("EER by fold", tables=[Table(["fold", *map(label, names)], rows)] * bool(rows))
@@ -195,11 +195,22 @@ def plain(title: str, values: Values | None) -> Section:
     rows = []
     for name, value in (values or {}).items():
         if isinstance(value, Mapping):
-            text = ", ".join(f"{label(key)} {number(key, one)}" for key, one in value.items())
-            rows.append([label(name), text or NOTHING])
+            rows.append([label(name), _listed(value) or NOTHING])
         elif _is_figure(value):
             rows.append([label(name), number(name, value)])
+        else:
+            parts = [_listed(one) if isinstance(one, Mapping) else f"{one}" for one in value]
+            rows.append([label(name), "; ".join(parts) or NOTHING])
     return Section(title, tables=[Table(["", "value"], rows)] if rows else [])
+
+
+def _listed(values: Values) -> str:
+    return ", ".join(
+        f"{label(key)}: {_listed(one)}"
+        if isinstance(one, Mapping)
+        else f"{label(key)} {number(key, one)}"
+        for key, one in values.items()
+    )
 
 
 def unsaid(reasons: Mapping[str, str]) -> Section:
@@ -210,7 +221,7 @@ def unsaid(reasons: Mapping[str, str]) -> Section:
 
 def further(values: Values) -> Iterable[Section]:
     """Values that no other section shows, so that none is lost."""
-    shown = {*_PARTS, *measured(values), "folds", "mean", "protocol", "run_id"}
+    shown = {*_PARTS, *measured(values), "combinations", "folds", "mean", "protocol", "run_id"}
     rest = {n: v for n, v in values.items() if n not in shown and v is not None}
     yield plain("Further figures", {n: v for n, v in rest.items() if _is_figure(v)})
     for name, value in rest.items():

@@ -51,7 +51,11 @@ def score_distributions(name: str, scored: "Comparisons", path: Path) -> Path | 
     """Histograms of mated and non-mated scores, each of area 1; None without comparisons."""
     if not len(scored):
         return None
-    figure, axes = single("score (log-likelihood ratio)", "density", f"Scores: {name}")
+    figure, axes = single(
+        "score (of fused features a cosine, else a log-likelihood ratio)",
+        "density",
+        f"Scores: {name}",
+    )
     bins = np.linspace(scored.scores.min(), scored.scores.max() + 1e-9, 61)
     for label, chosen, color in (
         ("mated", scored.mated, MATED),
