@@ -158,20 +158,20 @@ def _prepared(data: bytes, modality: Modality, chunk: _Chunk) -> Sample | str:
 def _to_set(modality: Modality, acquired: list[tuple[SourceCapture, bytes, Sample]]) -> CaptureSet:
     # The same image twice would meet itself in a comparison, in whatever format it is stored. An
     # eye that is painted over has no image of its own.
-    unique: dict[str, tuple[SourceCapture, Sample]] = {}
+    unique: dict[str, tuple[str, SourceCapture, Sample]] = {}
     strangers = 0
     for capture, data, sample in acquired:
-        own = isinstance(sample, PaintedSample)
-        pixels = data if own else sample.image.tobytes() + sample.mask.tobytes()
-        key = hashlib.sha256(pixels).hexdigest()
-        first, _ = unique.setdefault(key, (capture, sample))
+        capture_id = _digest(data)
+        pixels = sample.image.tobytes() + sample.mask.tobytes()
+        same = capture_id if isinstance(sample, PaintedSample) else _digest(pixels)
+        _, first, _ = unique.setdefault(same, (capture_id, capture, sample))
         strangers += first.subject != capture.subject
     if strangers:
         _log.warning("%d images occur under two subjects: the first counts", strangers)
-    captures = [capture for capture, _ in unique.values()]
-    samples = [sample for _, sample in unique.values()]
+    captures = [capture for _, capture, _ in unique.values()]
+    samples = [sample for _, _, sample in unique.values()]
     columns: dict[str, list[object]] = {
-        "capture_id": list(unique),
+        "capture_id": [capture_id for capture_id, _, _ in unique.values()],
         "subject_id": [capture.subject for capture in captures],
         "position": [capture.position for capture in captures],
         "impression": [capture.impression for capture in captures],
@@ -187,6 +187,10 @@ def _to_set(modality: Modality, acquired: list[tuple[SourceCapture, bytes, Sampl
         masks=np.stack([sample.mask for sample in samples]),
         quality=np.array([sample.quality["overall"] for sample in samples], np.float32),
     )
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def merged(sources: Sequence[Sets]) -> dict[Modality, CaptureSet]:

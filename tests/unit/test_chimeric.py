@@ -108,7 +108,7 @@ def test_a_draw_is_the_sum_over_the_captures_of_both_people(recogniser, encoding
             for one in encoded[modality]:
                 alike = one.templates.take(rows[0]).similarities(one.templates.take(rows[1]))
                 expected += one.weight * alike[0, 0] + one.bias
-        assert scores[i, j] == pytest.approx(expected, rel=1e-4, abs=1e-3)
+        assert scores[i, j] == pytest.approx(expected, rel=1e-3, abs=1e-2)
 
 
 def test_no_capture_is_on_both_sides_of_a_comparison(recogniser, encodings):

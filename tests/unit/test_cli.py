@@ -120,7 +120,7 @@ def test_the_script_ends_with_the_status_of_the_command(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [("--paint-out", "nose"), ("--pretrained",), ("--recogniser", "some/folder")]
+    "options", [("--paint-out", "nose"), ("--pretrained", "--recogniser", "some/folder")]
 )
 def test_options_of_crossval_that_make_no_sense(options):
     result = run("crossval", "--source", "nowhere", *options)

@@ -15,6 +15,7 @@ from biometric_core.errors import DataError, ModelError
 from biometric_core.figures import NO_MATED_PAIR
 from biometric_core.folds import subject_folds
 from biometric_core.iris.paint_out import PaintOut
+from biometric_core.pretraining import without_people
 from biometric_core.source_sets import capture_sets_from_source
 from biometric_core.terminal import show_crossval
 from biometric_core.train import fit
@@ -143,7 +144,11 @@ def test_a_pretrained_recogniser_is_tested_on_everybody(config, sources, tmp_pat
     config = drawn_config(config)
     sets = capture_sets_from_source(config, str(sources))
     fitted = fit(sets, {}, config)
-    recogniser_of(fitted, {}, config).save(tmp_path / "saved")
+    trained = recogniser_of(fitted, {}, config)
+    trained.save(tmp_path / "trained")
+    with pytest.raises(ModelError, match="was trained on 8 people"):
+        crossval(config, sources=[str(sources)], pretrained=str(tmp_path / "trained"))
+    without_people(trained).save(tmp_path / "saved")
     found = crossval(config, sources=[str(sources)], pretrained=str(tmp_path / "saved"))
     assert found["protocol"]["pretrained"] is True
     assert found["protocol"]["folds"] == 1
