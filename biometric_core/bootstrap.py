@@ -112,11 +112,16 @@ class Resampled:
 
 
 def mean_of(parts: Sequence[Resampled]) -> Resampled:
-    """The mean of figures of folds or modalities, replicate by replicate; None if one is."""
+    """The mean of figures of folds or modalities, replicate by replicate; None if one is.
+
+    Without an interval where a part has none: a fold of one subject can't be drawn again.
+    """
     values = [part.value for part in parts]
     known = [value for value in values if value is not None]
-    if len(known) < len(values) or len({len(part.drawn) for part in parts}) != 1:
+    if len(known) < len(values) or not parts:
         return Resampled(None, np.zeros(0))
+    if len({len(part.drawn) for part in parts}) != 1:
+        return Resampled(float(np.mean(known)), np.zeros(0))
     return Resampled(float(np.mean(known)), np.mean([part.drawn for part in parts], axis=0))
 
 

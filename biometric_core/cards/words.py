@@ -68,10 +68,14 @@ def number(name: str, value: Any) -> str:
 
 
 def with_interval(name: str, figures: Mapping[str, Any]) -> str:
-    """A figure and, where there is one, its interval: `2.10 % (1.20 to 3.40)`."""
+    """A figure and, where there is one, its interval: `2.10 % (1.20 to 3.40)`.
+
+    None where all replicates are the same: to draw people again who made no error tells nothing of
+    those who would.
+    """
     text = number(name, figures.get(name))
     bounds = (figures.get("intervals") or {}).get(name)
-    if bounds is None or figures.get(name) is None:
+    if bounds is None or figures.get(name) is None or bounds[0] == bounds[1]:
         return text
     low, high = (number(name, bound).removesuffix(" %") for bound in bounds)
     return f"{text} ({low} to {high})"

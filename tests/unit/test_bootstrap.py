@@ -177,6 +177,13 @@ def test_mean_over_folds_is_resampled_within_each():
     assert bootstrap.mean_of([*parts, bootstrap.Resampled(None, np.zeros(0))]).value is None
 
 
+def test_a_fold_that_cannot_be_drawn_again_leaves_the_mean_without_an_interval():
+    parts = [bootstrap.Resampled(0.1, np.full(9, 0.1)), bootstrap.Resampled(0.3, np.zeros(0))]
+    mean = bootstrap.mean_of(parts)
+    assert mean.value == pytest.approx(0.2)
+    assert mean.interval(0.95).bounds() is None
+
+
 @pytest.mark.slow
 def test_five_hundred_replicates_of_twenty_thousand_pairs_take_seconds():
     comparisons, _ = people(5, subjects=20, captures=5)
