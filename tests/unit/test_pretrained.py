@@ -4,7 +4,7 @@ import torch
 from toys import toy_set
 
 from biometric_core import pretrained
-from biometric_core.config import Config, load_config
+from biometric_core.config import Config
 from biometric_core.models import BiometricNet, ModelSpec
 from biometric_core.pretraining import generated_sets, pretrain
 from biometric_core.recogniser import Recogniser
@@ -50,7 +50,7 @@ def test_what_ships_knows_nobody_and_is_small():
 
 
 def test_fingers_captured_once_leave_the_branch_as_it_is():
-    config = load_config().model_copy(deep=True)
+    config = Config()
     train = {
         IRIS: toy_set(IRIS, 6, impressions=3),
         FINGER: toy_set(FINGER, 6, impressions=1),
