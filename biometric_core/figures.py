@@ -118,7 +118,6 @@ def scored(
         embeddings = {modality: recogniser.embed_set(found) for modality, found in usable.items()}
         galleries = recogniser.galleries(usable, embeddings)
         galleries |= feature_galleries(recogniser, usable, embeddings)
-        galleries = {name: gallery.compared() for name, gallery in galleries.items()}
     else:
         reasons |= dict.fromkeys(FUSED_NAMES, "no modality has mated pairs")
     return score_galleries(galleries, reasons)

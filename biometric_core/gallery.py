@@ -88,7 +88,7 @@ class Encoded:
 
 def _compared(templates: Templates) -> Templates:
     """Cosines are cheaper to compute again than to look up."""
-    if isinstance(templates, Embeddings) or len(templates) > MAX_KEPT:
+    if isinstance(templates, Embeddings | Compared) or len(templates) > MAX_KEPT:
         return templates
     return Compared.of(templates)
 
@@ -123,11 +123,6 @@ class Gallery:
         channels = tuple(channel.take(rows) for channel in self.channels)
         items, subjects, labels = (a[rows] for a in (self.items, self.subjects, self.labels))
         return replace(self, items=items, subjects=subjects, labels=labels, channels=channels)
-
-    def compared(self) -> "Gallery":
-        """The same, with all comparisons made now, if they are few enough to be kept."""
-        channels = (replace(one, templates=_compared(one.templates)) for one in self.channels)
-        return replace(self, channels=tuple(channels))
 
     def scores(self, start: int, stop: int) -> Float32Array:
         """Items [start, stop) against all, float32 (B, N); NaN where nothing is common to both.

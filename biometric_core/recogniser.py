@@ -189,7 +189,7 @@ class Recogniser:
         self, sets: Mapping[Modality, CaptureSet], templates: Mapping[Modality, Sequence[Templates]]
     ) -> dict[str, Gallery]:
         """As `galleries`, of templates that were made before."""
-        encoders = {m: self.weighed(m, templates[m]) for m in sets}
+        encoders = {m: tuple(one.compared() for one in self.weighed(m, templates[m])) for m in sets}
         result = {m.value: modality_gallery(sets[m], found) for m, found in encoders.items()}
         return {**result, FUSED: fused_gallery(sets, encoders)}
 
