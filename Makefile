@@ -5,10 +5,17 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 SOURCE ?=
 DATA   ?= ../shared/data
+SCALE  ?= 900,10000,50000,100000
+COMPOSE := docker compose
+# As Compose finds it: given, in .env, or the default.
+ifndef SECRETS_DIR
+SECRETS_DIR := $(or $(shell sed -n 's/^SECRETS_DIR=//p' .env 2> /dev/null | tail -n 1 | tr -d \"\'),./secrets)
+endif
 
 export DO_NOT_TRACK = 1
+export SECRETS_DIR
 
-.PHONY: run ui stop test test-fast bench-recognition check format lock clean clean-all help
+.PHONY: run ui stop test test-fast bench-recognition bench-data bench-drift secrets images up dev down logs backup restore test-containers test-containers-smoke engine have-secrets check format lock clean clean-all help
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -27,7 +34,7 @@ $(READY): requirements.lock pyproject.toml
 run: $(READY)  ## The whole story: train, watch, alert, retrain, promote  [SOURCE=folder or zip]
 	@$(BIN)/python -m deploy.local.story $(if $(SOURCE),--source "$(SOURCE)")
 
-ui: $(READY)  ## Leave Airflow and MLflow running; prints addresses and password
+ui: $(READY)  ## Leave Airflow, MLflow and the reports running; prints addresses and password
 	@$(BIN)/python -m deploy.local.stack up
 
 stop: $(READY)  ## End what `make ui` started
@@ -42,6 +49,53 @@ test-fast: $(READY)  ## Only the quick ones
 bench-recognition: $(READY)  ## Error rates on real captures, and speed  [DATA=folder]
 	$(BIN)/python -m benchmarks.recognition --data "$(DATA)"
 
+bench-data: $(READY)  ## Speed and memory of the data path  [DATA=folder] [SCALE=900,10000,...]
+	$(BIN)/python -m benchmarks.data --data "$(DATA)" --scale "$(SCALE)"
+
+bench-drift: $(READY)  ## False alarms, detection, false and missed promotions  [DATA=folder]
+	$(BIN)/python -m benchmarks.drift --data "$(DATA)"
+
+secrets:  ## Make the keys and passwords of the container stack, once
+	@$(PYTHON) deploy/containers/make_secrets.py "$(SECRETS_DIR)"
+
+images: | engine  ## Build the images of the container stack
+	$(COMPOSE) build init worker
+
+up: | engine have-secrets  ## The container stack for a team (builds what is missing)
+	$(COMPOSE) up --detach --wait
+	@echo "Airflow: $$($(COMPOSE) port api-server 8080)  MLflow: $$($(COMPOSE) port mlflow 5000)  user: admin  passwords: $(SECRETS_DIR)/"
+
+dev: | engine have-secrets  ## The same with the code of this checkout, read anew when it changes
+	$(COMPOSE) -f docker-compose.yml -f compose.dev.yml up --detach --wait
+
+down: | engine  ## End the container stack; what it keeps stays in its volumes
+	$(COMPOSE) down
+
+logs: | engine  ## Follow what the containers say
+	$(COMPOSE) logs --follow --tail 100
+
+backup: | engine  ## Copy the container stack: databases, storage, artifacts  [TO=folder] [SECRETS=yes]
+	@TO="$(TO)" SECRETS="$(SECRETS)" deploy/containers/backup
+
+restore: | engine  ## Bring such a copy back  FROM=folder [FORCE=yes]
+	@FROM="$(FROM)" FORCE="$(FORCE)" deploy/containers/restore
+
+test-containers: $(READY) | engine  ## Build, run and break the container stack; leaves yours alone
+	$(BIN)/python -m pytest tests/containers -m containers
+
+test-containers-smoke: $(READY) | engine  ## The part that CI runs: build, up, one training run, down
+	$(BIN)/python -m pytest tests/containers -m smoke
+
+engine:
+	@docker info > /dev/null 2>&1 || \
+	  { echo "error: no container engine answers: install and start Docker, see docs/containers.md" >&2; exit 1; }
+	@$(COMPOSE) version > /dev/null 2>&1 || \
+	  { echo "error: docker has no compose plug-in: install Docker Compose 2.24 or newer" >&2; exit 1; }
+
+have-secrets:
+	@test -s "$(SECRETS_DIR)/fernet_key" || \
+	  { echo "error: no secrets in $(SECRETS_DIR)/: run \`make secrets\` first" >&2; exit 1; }
+
 check: $(READY)  ## Lint, format, types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -53,7 +107,7 @@ format: $(READY)  ## Format the code
 	$(BIN)/ruff format .
 
 lock: $(READY)  ## Pin what pyproject.toml asks for anew
-	$(BIN)/uv pip compile --quiet pyproject.toml --extra dev --output-file requirements.lock \
+	$(BIN)/uv pip compile --quiet pyproject.toml --extra dev --group worker --output-file requirements.lock \
 	  --no-emit-index-url --no-header --no-annotate --python-version 3.11
 
 clean:  ## Remove what runs have made (var/)

@@ -67,10 +67,21 @@ def write(name: str, rows: Sequence[Row]) -> Path:
 
 def median_seconds(work: Callable[[], object], repeats: int = 5) -> float:
     """Median wall-clock seconds of `work`, after one call that warms up."""
-    work()
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
+    return medians(work, repeats=repeats)[0]
+
+
+def medians(*works: Callable[[], object], repeats: int = 5, warm: bool = True) -> list[float]:
+    """Median wall-clock seconds of each work; they take turns, so that all see the same noise.
+
+    Args:
+        works: what is compared.
+        repeats: turns that count.
+        warm: one more turn before them.
+    """
+    seconds: list[list[float]] = [[] for _ in works]
+    for _ in range(repeats + warm):
+        for taken, work in zip(seconds, works, strict=True):
+            start = time.perf_counter()
+            work()
+            taken.append(time.perf_counter() - start)
+    return [statistics.median(taken[warm:]) for taken in seconds]

@@ -1,55 +1,31 @@
 """Random distortions of a training batch, drawn for each capture on its own.
 
-torchvision's v2 transforms draw ONE transform for a whole batch, so the per-capture part is written
-as one batched `grid_sample`. All randomness comes from the generator that is handed in.
+torchvision's v2 transforms draw ONE transform for a whole batch. All randomness comes from the
+generator that is handed in. It must cost next to nothing beside the network's step: the geometry
+is done on uint8 (`warp`), smooth fields are products of small matrices, noise comes from a strip.
 """
 
-import math
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as functional
 from torch import Generator, Tensor
-from torchvision.transforms.v2 import functional as vision
 
-from biometric_core.models.spec import QUARTERS, variants
+from biometric_core.models.branches import INPUT_SHAPES
+from biometric_core.models.spec import variants
 from biometric_core.schemas import Modality
+from biometric_core.warp import ramps, uniform, warp
 
-IRIS_ROLL = 1 / 24  # of a full turn, each way: 15 degrees of head tilt
-IRIS_RADIAL = 0.04  # of the sheet's height: errors of the located circles
-FINGER_TURN = math.radians(15)
-FINGER_SHIFT = 0.06  # of the side
-FINGER_SCALE = 0.05
-FINGER_ELASTIC = 0.08  # of half the side: skin stretches by half a ridge and more
 PRESSURE = 0.4  # standard deviations of the image
 MOISTURE = 0.6
 LIGHTING = 0.35
 NOISE = 0.2
 ERASED_SHARE = 0.5  # of captures lose a rectangle
 PLAIN_SHARE = 0.5  # of captures are taken as they are, the rest as people who don't exist
-
-
-def augment(modality: Modality, prepared: Tensor, generator: Generator) -> Tensor:
-    """Distort standardised captures, each its own way.
-
-    Args:
-        modality: an iris is rolled around the circle, a finger turned, shifted and stretched.
-        prepared: float32 (N, 2, H, W), image and mask as `standardise` gives them.
-        generator: on the device of `prepared`.
-
-    Returns:
-        float32 (N, 2, H, W), a new tensor; the image is 0 where the mask is 0.
-    """
-    moved = (
-        _warp_iris(prepared, generator)
-        if modality is Modality.IRIS
-        else (_warp_finger(prepared, generator))
-    )
-    image, mask = moved[:, :1], moved[:, 1:]
-    if modality is Modality.FINGERPRINT:
-        image = _press(image, generator)
-        mask = mask * _contact(mask, generator)
-    mask = mask * _rectangles(mask, generator)
-    return torch.cat([_relight(image, generator) * (mask > 0), mask], dim=1)
+_STRIP = 8  # captures' worth of noise are drawn for a step
+_SOME_ROWS = 4
+_PART = 16  # captures that are distorted together on the CPU: their pixels stay in its cache
 
 
 def draw_variants(modality: Modality, count: int, generator: Generator) -> Tensor:
@@ -60,117 +36,154 @@ def draw_variants(modality: Modality, count: int, generator: Generator) -> Tenso
     return other.masked_fill(plain, 0)
 
 
-def vary(prepared: Tensor, variant: Tensor) -> Tensor:
-    """Mirror (odd variants) and roll by quarters of the width (variant // 2).
+def augment(
+    modality: Modality, images: Tensor, masks: Tensor, variant: Tensor, generator: Generator
+) -> Tensor:
+    """Distort captures, each its own way, and standardise them.
 
     Args:
-        prepared: float32 (N, 2, H, W).
+        modality: what they show.
+        images: uint8 (N, H, W).
+        masks: uint8 (N, H, W), above zero where usable.
         variant: int64 (N,), as `draw_variants` gives.
+        generator: on the device of `images`.
 
     Returns:
-        float32 (N, 2, H, W), a new tensor.
+        float32 (N, 2, h, w): image and mask, as `standardise` gives them; the mask is 0 or 1.
     """
-    width = prepared.shape[3]
-    columns = torch.arange(width, device=prepared.device)
-    mirrored = torch.where((variant % 2 == 1)[:, None], width - 1 - columns, columns)
-    source = (mirrored + (variant // 2)[:, None] * (width // QUARTERS)) % width
-    return prepared.gather(3, source[:, None, None, :].expand_as(prepared))
+    size = _PART if images.device.type == "cpu" else max(1, len(images))
+    noise = _Noise.drawn(INPUT_SHAPES[modality], generator)
+    out = images.new_empty((len(images), 2, *INPUT_SHAPES[modality]), dtype=torch.float32)
+    for start in range(0, len(images), size):
+        part = slice(start, start + size)
+        moved = warp(modality, images[part], masks[part], variant[part], generator)
+        image, usable = _standardised(*moved, out[part])
+        if modality is Modality.FINGERPRINT:
+            _press(image, noise, generator)
+            _lift(usable, generator)
+        _erase(usable, generator)
+        _relight(image, noise, generator)
+        image.mul_(usable)
+    return out
 
 
-def _uniform(like: Tensor, *shape: int, generator: Generator) -> Tensor:
-    """Uniform in [-1, 1] on the device of `like`."""
-    return torch.rand(shape, generator=generator, device=like.device) * 2 - 1
+def _standardised(gray: Tensor, usable: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
+    """Image and mask as views of `out`; the level is measured on a quarter of the rows."""
+    some, share = gray[:, ::_SOME_ROWS], usable[:, ::_SOME_ROWS]
+    count = share.sum(dim=(1, 2), keepdim=True).clamp_(min=1)
+    mean = (some * share).sum(dim=(1, 2), keepdim=True) / count
+    spread = ((some - mean).square_() * share).sum(dim=(1, 2), keepdim=True) / count
+    factor = 1 / spread.sqrt_().clamp_(min=1e-3)
+    image = torch.addcmul(-mean * factor, gray, factor, out=out[:, 0]).clamp_(-4, 4)
+    return image, out[:, 1].copy_(usable)
 
 
-def _warp_iris(prepared: Tensor, generator: Generator) -> Tensor:
-    """Roll by a fraction of a turn; move the rows by a + b cos(angle) + c sin(angle)."""
-    count, _, height, width = prepared.shape
-    columns = torch.arange(width, device=prepared.device)
-    roll = _uniform(prepared, count, 1, generator=generator) * IRIS_ROLL * width
-    x = (columns + roll).remainder(width)[:, None, :].expand(count, height, width)
-    angle = columns * (2 * math.pi / width)
-    waves = torch.stack([torch.ones_like(angle), angle.cos(), angle.sin()])
-    bend = _uniform(prepared, count, 3, generator=generator) * IRIS_RADIAL * height @ waves
-    y = torch.arange(height, device=prepared.device)[None, :, None] + bend[:, None, :]
-    # One more column, a copy of the first, makes the interpolation run around the circle.
-    closed = torch.cat([prepared, prepared[..., :1]], dim=3)
-    grid = torch.stack([x / width * 2 - 1, y / (height - 1) * 2 - 1], dim=3)
-    return functional.grid_sample(closed, grid, padding_mode="border", align_corners=True)
+@dataclass(frozen=True)
+class _Noise:
+    """Strips of noise that all captures of a step cut theirs out of: drawing it is slow.
+
+    Attributes:
+        white: of unit variance, float32 (P,).
+        grains: in grains of two pixels, float32 (P,), row by row.
+        width: of a row.
+    """
+
+    white: Tensor
+    grains: Tensor
+    width: int
+
+    @classmethod
+    def drawn(cls, shape: tuple[int, int], generator: Generator) -> "_Noise":
+        height, width = _STRIP * shape[0], shape[1]
+        on: dict[str, Any] = {"generator": generator, "device": generator.device}
+        coarse = torch.randn((1, 1, height // 2, width // 2), **on)
+        grains = functional.interpolate(coarse, scale_factor=2, mode="bilinear")
+        return cls(torch.randn(height * width, **on), grains.flatten(), width)
+
+    def cut(self, strip: Tensor, like: Tensor, step: int, generator: Generator) -> Tensor:
+        """A stretch of a strip for each capture, float32 (N, h, w), from a multiple of `step`."""
+        size = like[0].numel()
+        places = (len(strip) - size) // step + 1
+        start = torch.randint(places, (len(like),), generator=generator, device=like.device)
+        return strip.unfold(0, size, step)[start].view(like.shape)
 
 
-def _warp_finger(prepared: Tensor, generator: Generator) -> Tensor:
-    """Turn, scale, shift and stretch; what comes in from outside is masked."""
-    count, _, height, width = prepared.shape
-    draw = _uniform(prepared, count, 4, generator=generator)
-    turn, scale = draw[:, 0] * FINGER_TURN, 1 + draw[:, 1] * FINGER_SCALE
-    cosine, sine = turn.cos() * scale, turn.sin() * scale
-    shift = draw[:, 2:] * 2 * FINGER_SHIFT
-    theta = torch.stack([cosine, -sine, shift[:, 0], sine, cosine, shift[:, 1]], dim=1)
-    grid = functional.affine_grid(
-        theta.view(count, 2, 3), list(prepared.shape), align_corners=False
-    )
-    bend = _uniform(prepared, count, 2, 5, 5, generator=generator) * FINGER_ELASTIC
-    smooth = functional.interpolate(bend, size=(height, width), mode="bilinear", align_corners=True)
-    return functional.grid_sample(prepared, grid + smooth.permute(0, 2, 3, 1), align_corners=False)
-
-
-def _press(image: Tensor, generator: Generator) -> Tensor:
+def _press(image: Tensor, noise: _Noise, generator: Generator) -> None:
     """Thicker or thinner, harder or softer ridges from place to place, broken by moisture."""
-    count = len(image)
-    level = PRESSURE * _field(image, 3, generator)
-    hardness = torch.exp(_uniform(image, count, 1, 1, 1, generator=generator) * 0.8)
-    patches = _field(image, 6, generator) + _uniform(image, count, 1, 1, 1, generator=generator)
-    grain = torch.randn(
-        (count, 1, image.shape[2] // 2, image.shape[3] // 2),
-        generator=generator,
-        device=image.device,
-    )
-    grain = functional.interpolate(grain, size=image.shape[2:], mode="bilinear")
-    broken = image + MOISTURE * patches.clamp(min=0) * grain
-    return 1.3 * torch.tanh(hardness * (broken + level))
+    level = _field(image, 3, 3, PRESSURE, generator)
+    hardness = torch.exp(_each(image, generator) * 0.8)
+    patches = _field(image, 6, 6, MOISTURE, generator).add_(MOISTURE * _each(image, generator))
+    image.addcmul_(patches.clamp_(min=0), noise.cut(noise.grains, image, noise.width, generator))
+    image.add_(level).mul_(hardness)
+    # 1.3 x / sqrt(1 + x^2): saturates as a tanh does, at a quarter of its cost.
+    image.mul_(image.square().add_(1).rsqrt_()).mul_(1.3)
 
 
-def _contact(mask: Tensor, generator: Generator) -> Tensor:
-    """float32 (N, 1, H, W): 1 inside an ellipse that a lighter or displaced touch would leave."""
-    count, _, height, width = mask.shape
-    draw = _uniform(mask, 5, count, 1, 1, 1, generator=generator)
-    y = torch.linspace(-1, 1, height, device=mask.device)[:, None]
-    x = torch.linspace(-1, 1, width, device=mask.device)[None, :]
-    across, down = 1.2 + 0.5 * draw[0], 1.3 + 0.5 * draw[1]
-    distance = ((x - 0.5 * draw[2]) / across).square() + ((y - 0.5 * draw[3]) / down).square()
-    return ((distance < 1) | (draw[4] > 0)).float()
+def _lift(usable: Tensor, generator: Generator) -> None:
+    """Keep the ellipse that a lighter or displaced touch would leave, in half of the captures."""
+    x, y = _axes(usable)
+    draw = uniform(usable.device, 5, len(usable), 1, 1, generator=generator)
+    across = ((x - 0.5 * draw[2]) / (1.2 + 0.5 * draw[0])).square()
+    down = ((y - 0.5 * draw[3]) / (1.3 + 0.5 * draw[1])).square()
+    # Compared in place: a float 0 or 1 comes of it, and float is what multiplies fast.
+    usable.mul_((across.masked_fill(draw[4] > 0, -4) + down).lt_(1))
 
 
-def _field(like: Tensor, cells: int, generator: Generator) -> Tensor:
-    """A smooth random field in [-1, 1] for each capture, float32 (N, 1, H, W)."""
-    coarse = _uniform(like, len(like), 1, cells, cells, generator=generator)
-    return functional.interpolate(coarse, size=like.shape[2:], mode="bilinear", align_corners=True)
+def _erase(usable: Tensor, generator: Generator) -> None:
+    """Take a random rectangle from some captures."""
+    x, y = _axes(usable)
+    draw = uniform(usable.device, 4, len(usable), 1, 1, generator=generator)
+    erased = torch.rand((len(usable), 1, 1), generator=generator, device=usable.device)
+    half = 0.25 + 0.15 * draw[2:]
+    rows = ((y - draw[0]).abs() < half[0]) & (erased < ERASED_SHARE)
+    columns = (x - draw[1]).abs() < half[1]
+    usable.mul_(1 - rows.float() * columns.float())
 
 
-def _relight(image: Tensor, generator: Generator) -> Tensor:
+def _relight(image: Tensor, noise: _Noise, generator: Generator) -> None:
     """Contrast, a smooth field of light, defocus and noise."""
-    count, _, height, width = image.shape
-    gain = 1 + 0.25 * _uniform(image, count, 1, 1, 1, generator=generator)
-    light = functional.interpolate(
-        LIGHTING * _uniform(image, count, 1, 2, 3, generator=generator),
-        size=(height, width),
-        mode="bilinear",
-        align_corners=True,
+    blurred = _each(image, generator).clamp(min=0)
+    chosen = torch.nonzero(blurred[:, 0, 0])[:, 0]
+    image[chosen] = torch.lerp(image[chosen], _blurred(image[chosen]), blurred[chosen])
+    image.mul_(1 + 0.25 * _each(image, generator))
+    image.add_(_field(image, 2, 3, LIGHTING, generator))
+    image.addcmul_(
+        NOISE * _each(image, generator).clamp(min=0), noise.cut(noise.white, image, 1, generator)
     )
-    # One blur for the batch, mixed in by a share of its own for each capture.
-    blurred = vision.gaussian_blur(image, [3, 3], [1.0, 1.0])
-    share = _uniform(image, count, 1, 1, 1, generator=generator).clamp(min=0)
-    noise = torch.randn(image.shape, generator=generator, device=image.device)
-    level = NOISE * _uniform(image, count, 1, 1, 1, generator=generator).clamp(min=0)
-    return torch.lerp(image, blurred, share) * gain + light + level * noise
 
 
-def _rectangles(mask: Tensor, generator: Generator) -> Tensor:
-    """float32 (N, 1, H, W): 0 inside a random rectangle of some captures, 1 elsewhere."""
-    count, _, height, width = mask.shape
-    draw = torch.rand((5, count, 1, 1, 1), generator=generator, device=mask.device)
-    y = torch.linspace(0, 1, height, device=mask.device)[:, None]
-    x = torch.linspace(0, 1, width, device=mask.device)[None, :]
-    half = 0.05 + 0.15 * draw[2:4]
-    inside = ((y - draw[0]).abs() < half[0]) & ((x - draw[1]).abs() < half[1])
-    return (~(inside & (draw[4] < ERASED_SHARE))).float()
+def _blurred(image: Tensor) -> Tensor:
+    """Smoothed by (1, 2, 1) / 4 along both sides; the outermost pixels along one."""
+    out = 2 * image
+    out[:, :, 1:-1] += image[:, :, :-2]
+    out[:, :, 1:-1] += image[:, :, 2:]
+    out[:, :, [0, -1]] *= 2
+    across = out / 4
+    out = 2 * across
+    out[:, 1:-1] += across[:, :-2]
+    out[:, 1:-1] += across[:, 2:]
+    out[:, [0, -1]] *= 2
+    return out / 4
+
+
+def _axes(like: Tensor) -> tuple[Tensor, Tensor]:
+    """From -1 to 1 along the width, float32 (1, 1, w), and the height, (1, h, 1)."""
+    height, width = like.shape[1:]
+    x = torch.linspace(-1, 1, width, device=like.device)
+    y = torch.linspace(-1, 1, height, device=like.device)
+    return x[None, None, :], y[None, :, None]
+
+
+def _each(like: Tensor, generator: Generator) -> Tensor:
+    """One number in [-1, 1] for each capture, float32 (N, 1, 1)."""
+    return uniform(like.device, len(like), 1, 1, generator=generator)
+
+
+def _field(like: Tensor, rows: int, columns: int, size: float, generator: Generator) -> Tensor:
+    """A smooth random field in [-size, size] for each capture, float32 (N, h, w)."""
+    coarse = uniform(like.device, len(like), rows, columns, generator=generator) * size
+    down, across = (
+        ramps(cells, side, like.device)
+        for cells, side in zip((rows, columns), like.shape[1:], strict=True)
+    )
+    return down.T @ coarse @ across

@@ -12,10 +12,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from biometric_core.augment import augment, draw_variants, vary
+from biometric_core.augment import augment, draw_variants
 from biometric_core.dataset import CaptureSet
 from biometric_core.models import TrainingBatch
-from biometric_core.models.branches import standardise
 from biometric_core.models.net import ORDER
 from biometric_core.schemas import Modality
 
@@ -96,13 +95,32 @@ class Rows:
         return Rows(self.subject[index], self.captures[index])
 
 
-def epoch_rows(data: Mapping[Modality, Labelled], least: int, rng: np.random.Generator) -> Rows:
+@dataclass(frozen=True)
+class Order:
+    """How the rows of an epoch follow each other.
+
+    Attributes:
+        impressions: rows of a subject that come together, `training.impressions`.
+        window: rows are shuffled among this many neighbours, `training.shuffle_rows`.
+    """
+
+    impressions: int | None = None
+    window: int | None = None
+
+
+def epoch_rows(
+    data: Mapping[Modality, Labelled],
+    least: int,
+    rng: np.random.Generator,
+    order: Order = Order(),
+) -> Rows:
     """The rows of one epoch, shuffled: each capture at least once, modalities paired at random.
 
     Args:
         data: training captures.
         least: a smaller set is repeated, paired anew each time, up to this many rows.
         rng: decides pairs and order.
+        order: what of the order is not left to chance.
     """
     rounds = [_one_round(data, rng)]
     while (missing := least - sum(map(len, rounds))) > 0:
@@ -111,7 +129,27 @@ def epoch_rows(data: Mapping[Modality, Labelled], least: int, rng: np.random.Gen
     rows = Rows(
         np.concatenate([r.subject for r in rounds]), np.concatenate([r.captures for r in rounds])
     )
-    return rows.part(rng.permutation(len(rows)))
+    return rows.part(_shuffled(rows.subject, order, rng))
+
+
+def _shuffled(subject: IntArray, order: Order, rng: np.random.Generator) -> IntArray:
+    """A random order of the rows, int64 (R,): of groups of a subject's rows, within windows.
+
+    Subjects in the order of their names are neighbours in the file as well, so that what a window
+    reads lies together.
+    """
+    if order == Order():
+        return rng.permutation(len(subject))
+    size = order.impressions or 1
+    pairs = np.stack([subject, _places(subject, rng) // size], axis=1)
+    groups, group = np.unique(pairs, axis=0, return_inverse=True)
+    count = len(groups)
+    window = max(1, count if order.window is None else order.window // size)
+    block = (np.arange(count) + rng.integers(window)) // window
+    turn = rng.permutation(block.max() + 1)[block]
+    rank = np.empty(count, dtype=np.int64)
+    rank[np.lexsort((rng.random(count), turn))] = np.arange(count)
+    return np.argsort(rank[group.reshape(-1)], kind="stable")
 
 
 def _one_round(data: Mapping[Modality, Labelled], rng: np.random.Generator) -> Rows:
@@ -140,46 +178,92 @@ def _places(subject: IntArray, rng: np.random.Generator) -> IntArray:
     return places
 
 
-def steps(rows: Rows, batch_size: int, rank: int = 0, world: int = 1) -> list[Rows]:
+def steps(
+    rows: Rows, batch_size: int, rank: int = 0, world: int = 1, *, together: bool = False
+) -> list[Rows]:
     """Cut the rows into equal steps, and each step into equal shares of `world` workers.
+
+    Args:
+        rows: of an epoch.
+        batch_size: rows of a step, about.
+        rank: of this worker.
+        world: number of workers.
+        together: neighbouring rows of a subject stay in one step, which is then less equal.
 
     Returns:
         This worker's share of every step; all workers get the same number of steps.
     """
     count = max(1, round(len(rows) / batch_size))
-    chunks = np.array_split(np.arange(len(rows)), count)
+    cuts = np.cumsum([len(part) for part in np.array_split(np.arange(len(rows)), count)])[:-1]
+    if together:
+        starts = np.flatnonzero(np.diff(rows.subject, prepend=-1))
+        cuts = np.unique(starts[np.searchsorted(starts, cuts, side="right") - 1])
+        cuts = cuts[cuts > 0]
+    chunks = np.split(np.arange(len(rows)), cuts)
     return [rows.part(np.array_split(chunk, world)[rank]) for chunk in chunks]
 
 
+@dataclass(frozen=True)
+class Fetched:
+    """Captures of a step as they are stored.
+
+    Attributes:
+        rows: of the step.
+        places: by modality, int64 (n,): the row of each capture.
+        identity: by modality, int64 (n,): class of each capture.
+        pixels: by modality, images and masks, uint8 (n, H, W).
+    """
+
+    rows: Rows
+    places: Mapping[Modality, IntArray]
+    identity: Mapping[Modality, IntArray]
+    pixels: Mapping[Modality, tuple[Tensor, Tensor]]
+
+
+def fetch(rows: Rows, data: Mapping[Modality, Labelled], *, pinned: bool = False) -> Fetched:
+    """Read the captures of one step.
+
+    Args:
+        rows: of this step.
+        data: training captures.
+        pinned: into memory from which a GPU copies by itself.
+    """
+    places, identity, found = {}, {}, {}
+    for modality, labelled_set in data.items():
+        column = rows.captures[:, ORDER.index(modality)]
+        row = np.flatnonzero(column != NOTHING)
+        if len(row) < MIN_ROWS:
+            continue
+        images, masks = pixels(labelled_set.captures, column[row], torch.device("cpu"))
+        found[modality] = (images.pin_memory(), masks.pin_memory()) if pinned else (images, masks)
+        places[modality], identity[modality] = row, labelled_set.identity[column[row]]
+    return Fetched(rows, places, identity, found)
+
+
 def assemble(
-    rows: Rows,
+    fetched: Fetched,
     data: Mapping[Modality, Labelled],
     device: torch.device,
     generator: torch.Generator,
 ) -> TrainingBatch:
-    """Fetch, standardise and distort the captures of one step.
+    """Distort and standardise the captures of one step, on the device.
 
     Args:
-        rows: of this step.
+        fetched: the captures of this step.
         data: training captures.
         device: where the network is.
         generator: on `device`; all randomness of the step comes from it.
     """
     prepared, places, identities, true = {}, {}, {}, {}
-    for modality, found in data.items():
-        column = rows.captures[:, ORDER.index(modality)]
-        row = np.flatnonzero(column != NOTHING)
-        if len(row) < MIN_ROWS:
-            continue
-        images, masks = pixels(found.captures, column[row], device)
-        variant = draw_variants(modality, len(row), generator)
-        varied = vary(standardise(modality, images, masks), variant)
-        prepared[modality] = augment(modality, varied, generator)
-        places[modality] = torch.from_numpy(row).to(device)
-        identity = torch.from_numpy(found.identity[column[row]]).to(device)
-        identities[modality] = identity + variant * len(found.names)
+    for modality, stored in fetched.pixels.items():
+        images, masks = (maps.to(device, non_blocking=True) for maps in stored)
+        variant = draw_variants(modality, len(images), generator)
+        prepared[modality] = augment(modality, images, masks, variant, generator)
+        places[modality] = torch.from_numpy(fetched.places[modality]).to(device)
+        identity = torch.from_numpy(fetched.identity[modality]).to(device)
+        identities[modality] = identity + variant * len(data[modality].names)
         true[modality] = places[modality][variant == 0]
-    subjects = torch.from_numpy(rows.subject).to(device)
+    subjects = torch.from_numpy(fetched.rows.subject).to(device)
     return TrainingBatch(prepared, places, identities, subjects, _shown(subjects, true, generator))
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from scipy.sparse import coo_array
 
 from biometric_core import metrics
+from biometric_core.calibration import cllr, cllr_costs
 from biometric_core.match import Comparisons, Identification
 from biometric_core.schemas import Float64Array
 
@@ -185,18 +186,21 @@ def share(
         return Resampled(value, np.zeros(0))
     sides = codes[: len(comparisons)], codes[len(comparisons) :]
     draws = np.concatenate(list(_draws(len(names), replicates, seed, len(names))))
-    below, above = (_weight(sides, chosen, draws) for chosen in (counted, hits & counted))
+    below, above = (
+        _sum(sides, chosen.astype(np.float64), draws) for chosen in (counted, hits & counted)
+    )
     with np.errstate(invalid="ignore", divide="ignore"):
         return Resampled(value, above / below)
 
 
-def _weight(
-    sides: tuple[metrics.IntArray, metrics.IntArray], chosen: metrics.BoolArray, draws: Float64Array
+def _sum(
+    sides: tuple[metrics.IntArray, metrics.IntArray], values: Float64Array, draws: Float64Array
 ) -> Float64Array:
-    """Total weight of the chosen comparisons in each draw, (R,)."""
+    """The sum of the comparisons' values, weighted as each draw says, (R,)."""
     subjects = draws.shape[1]
-    first, second = sides[0][chosen], sides[1][chosen]
-    pairs = coo_array((np.ones(len(first)), (first, second)), shape=(subjects, subjects)).tocsr()
+    some = values != 0
+    first, second = sides[0][some], sides[1][some]
+    pairs = coo_array((values[some], (first, second)), shape=(subjects, subjects)).tocsr()
     own = pairs.diagonal()
     across = (draws @ pairs * draws).sum(axis=1) - draws**2 @ own
     return np.asarray(across + (subjects - 1) / subjects * (draws @ own), dtype=np.float64)
@@ -213,34 +217,33 @@ def rank1_rate(identification: Identification, *, replicates: int, seed: int) ->
     return Resampled(identification.rank1, (draws @ hits) / (draws @ probes))
 
 
-def paired_eer_difference(
-    champion: Comparisons, challenger: Comparisons, *, replicates: int, seed: int
-) -> Resampled:
-    """EER of the challenger minus EER of the champion on the same pairs; below zero is better.
+def cllr_rate(comparisons: Comparisons, *, replicates: int, seed: int) -> Resampled:
+    """Cllr in bits (`calibration.cllr`), resampled over subjects; scores are natural-log LLRs."""
+    mated = comparisons.mated
+    value = cllr(comparisons.scores, mated)
+    names, codes = np.unique(
+        np.concatenate([comparisons.subject_a, comparisons.subject_b]), return_inverse=True
+    )
+    if value is None or len(names) < 2:
+        return Resampled(value, np.zeros(0))
+    sides = codes[: len(mated)], codes[len(mated) :]
+    draws = np.concatenate(list(_draws(len(names), replicates, seed, len(names))))
+    costs = cllr_costs(comparisons.scores, mated)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = [
+            _sum(sides, np.where(kind, costs, 0.0), draws)
+            / _sum(sides, kind.astype(np.float64), draws)
+            for kind in (mated, ~mated)
+        ]
+    return Resampled(value, (means[0] + means[1]) / 2)
 
-    Both models are resampled with the same draws of subjects, so what is common to both (hard
-    subjects) cancels out.
 
-    Args:
-        champion: scores of the model in use.
-        challenger: scores of the candidate, for exactly the same pairs.
-        replicates: number of draws.
-        seed: of the draws.
+def difference(first: Resampled, second: Resampled) -> Resampled:
+    """A figure of two models on the same pairs, the first less the second, replicate by replicate.
 
-    Raises:
-        ValueError: the two sides don't hold the same pairs.
+    Both were resampled with the same seed, so with the same draws of subjects: what is common to
+    both (hard subjects) cancels out.
     """
-    if not champion.same_pairs(challenger):
-        raise ValueError("champion and challenger must be scored on exactly the same pairs")
-    before = metrics.eer(champion.scores, champion.mated)
-    after = metrics.eer(challenger.scores, challenger.mated)
-    if before is None or after is None:
+    if first.value is None or second.value is None:
         return Resampled(None, np.zeros(0))
-    sides = _Sorted.of(champion), _Sorted.of(challenger)
-    if sides[0].subjects < 2:
-        return Resampled(after - before, np.zeros(0))
-    differences = []
-    for draws in _draws(sides[0].subjects, replicates, seed, len(champion)):
-        old, new = (metrics.crossing(*side.curve(draws)) for side in sides)
-        differences.append(new - old)
-    return Resampled(after - before, np.concatenate(differences))
+    return Resampled(first.value - second.value, first.drawn - second.drawn)

@@ -119,11 +119,18 @@ def _loss(odds: Float64Array, targets: Float64Array, weights: Float64Array) -> f
 def cllr(scores: Float64Array, mated: metrics.BoolArray) -> float | None:
     """Cost of log-likelihood ratios in bits: 0 is perfect, 1 is a score that says nothing.
 
-    Formula of Brümmer and du Preez (2006); scores are natural-log LLRs.
+    The mean of the mean cost of mated and of non-mated comparisons (`cllr_costs`).
     """
     values, labels = metrics.checked(scores, mated)
     if metrics.one_kind(labels):
         return None
-    misses = np.logaddexp(0, -values[labels]).mean()
-    false_matches = np.logaddexp(0, values[~labels]).mean()
-    return float((misses + false_matches) / (2 * math.log(2)))
+    costs = cllr_costs(values, labels)
+    return float((costs[labels].mean() + costs[~labels].mean()) / 2)
+
+
+def cllr_costs(scores: Float64Array, mated: metrics.BoolArray) -> Float64Array:
+    """What each comparison costs in bits, float64 (P,): a ratio that misleads costs the more.
+
+    Formula of Brümmer and du Preez (2006); scores are natural-log LLRs.
+    """
+    return np.asarray(np.logaddexp(0, np.where(mated, -scores, scores)) / math.log(2))

@@ -16,7 +16,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from biometric_core.errors import ModelError
-from biometric_core.store import atomic_write
+from biometric_core.files import atomic_write, writable
 
 FILE_NAME = "training.safetensors"
 FORMAT = "biometric-training-1"
@@ -58,6 +58,9 @@ def save(state: TrainingState, folder: Path) -> Path:
 
     Returns:
         The file's path.
+
+    Raises:
+        StorageError: the disk is full; the state before is as it was.
     """
     tensors = {
         # A copy: `best` may be `model` itself, and safetensors refuses shared memory.
@@ -68,7 +71,8 @@ def save(state: TrainingState, folder: Path) -> Path:
     rest = {k: v for k, v in vars(state).items() if k not in _TENSOR_GROUPS}
     metadata = {"format": FORMAT, "state": json.dumps(rest, allow_nan=False)}
     path = folder / FILE_NAME
-    atomic_write(path, save_tensors(tensors, metadata))
+    with writable(str(folder)):
+        atomic_write(path, save_tensors(tensors, metadata))
     return path
 
 

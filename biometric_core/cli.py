@@ -4,13 +4,20 @@ import logging
 import os
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
 from biometric_core import __version__
-from biometric_core.invocation import State, nested, run_stage
+from biometric_core.cli_operations import operations
+from biometric_core.invocation import (
+    AsOfOption,
+    JsonOption,
+    SourceOption,
+    State,
+    nested,
+    run_stage,
+)
 from biometric_core.terminal import hint, show_crossval
 
 if TYPE_CHECKING:
@@ -23,27 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-JsonOption = Annotated[
-    Path | None,
-    typer.Option("--json", metavar="FILE", help="Write the result as JSON; '-' prints it."),
-]
-SourceOption = Annotated[
-    str,
-    typer.Option("--source", "-s", metavar="PATH", help="A folder or .zip of captures."),
-]
-DayOption = Annotated[
-    datetime, typer.Option("--day", formats=["%Y-%m-%d"], help="The day of the captures.")
-]
-AsOfOption = Annotated[
-    datetime | None,
-    typer.Option("--as-of", help="Only captures taken before this time (UTC)."),
-]
-
-
-_NO_CAPTURES = (
-    "no prepared captures of that day: `biometric ingest --captured-at DAY`, `biometric preprocess`"
-)
+app.add_typer(operations)
 
 
 def _version(value: bool) -> None:
@@ -72,7 +59,7 @@ def main(
 ) -> None:
     """Iris and fingerprint recognition, kept good in production.
 
-    A first model by hand:  generate → ingest → preprocess → train → evaluate → promote.
+    A first model by hand:  generate → ingest → preprocess → check → train → evaluate → promote.
     A day with new captures:  ingest → preprocess → score → monitor.
     Airflow calls the same stages; `make run` shows the whole loop.
     """
@@ -121,7 +108,9 @@ def ingest(
     captured_at: Annotated[
         datetime | None, typer.Option(help="When they were taken (UTC); now by default.")
     ] = None,
-    sensor: Annotated[str | None, typer.Option(help="What took them.")] = None,
+    sensor: Annotated[
+        str | None, typer.Option(help="What took those that lie in no folder sensor=NAME.")
+    ] = None,
     out: JsonOption = None,
 ) -> None:
     """Check captures and take them in; bad files go to quarantine with their reason."""
@@ -147,8 +136,19 @@ def preprocess(
 
 
 @app.command()
+def check(out: JsonOption = None) -> None:
+    """Report on what was taken in and prepared, and ask whether it is fit to train on."""
+    from biometric_core.check import check as stage
+
+    run_stage(stage, out)
+
+
+@app.command()
 def train(
     as_of: AsOfOption = None,
+    like: Annotated[
+        str | None, typer.Option(metavar="RUN", help="On exactly the data of that MLflow run.")
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Train even if these data were trained on before.")
     ] = False,
@@ -158,7 +158,12 @@ def train(
     """Fit the recogniser on the training subjects; the run goes to MLflow."""
     from biometric_core.training import train as stage
 
-    run_stage(lambda config: stage(config, as_of=_utc(as_of), force=force, resume=not fresh), out)
+    if like and as_of:
+        raise typer.BadParameter("give --like or --as-of: a run names its own time")
+    run_stage(
+        lambda config: stage(config, as_of=_utc(as_of), like=like, force=force, resume=not fresh),
+        out,
+    )
 
 
 @app.command()
@@ -194,44 +199,9 @@ def promote(
 
 
 @app.command()
-def rollback(
-    reason: Annotated[str, typer.Option(help="Why; goes into the decisions table.")],
-    out: JsonOption = None,
-) -> None:
-    """Make the previous champion champion again."""
-    from biometric_core.gate import rollback as stage
-
-    run_stage(lambda config: stage(config, reason=reason), out)
-
-
-@app.command()
-def score(day: DayOption, out: JsonOption = None) -> None:
-    """Compare a day's captures with the enrolled references, by the champion."""
-    from biometric_core.score import score as stage
-
-    result = run_stage(lambda config: stage(config, day=day.date()), out)
-    hint(not result["probes"], _NO_CAPTURES)
-
-
-@app.command()
-def monitor(
-    day: DayOption,
-    force: Annotated[
-        bool, typer.Option("--force", help="Judge again a day with a verdict.")
-    ] = False,
-    out: JsonOption = None,
-) -> None:
-    """Tell whether a day's scored captures have drifted; writes the report."""
-    from biometric_core.monitor import monitor as stage
-
-    result = run_stage(lambda config: stage(config, day=day.date(), force=force), out)
-    hint(not result["verdicts"], f"no verdict: {_NO_CAPTURES}")
-
-
-@app.command()
 def predict(
     source: SourceOption,
-    to: Annotated[str, typer.Option("--to", help="Result: .parquet or .csv.")],
+    to: Annotated[str, typer.Option("--to", help="Result: .parquet, .csv or .delta.")],
     model: Annotated[str, typer.Option(help="An alias or version in the registry.")] = "champion",
     embeddings: Annotated[bool, typer.Option("--embeddings", help="Add the embeddings.")] = False,
     out: JsonOption = None,
@@ -308,14 +278,6 @@ def crossval(
         out,
         show_crossval,
     )
-
-
-@app.command()
-def status(out: JsonOption = None) -> None:
-    """Tell the champion, the last drift verdicts and the last decisions."""
-    from biometric_core.status import status as stage
-
-    run_stage(stage, out)
 
 
 def run() -> NoReturn:

@@ -11,7 +11,7 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -25,6 +25,7 @@ ENV_PREFIX = "BIOMETRIC__"
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 Fusion = Literal["concat", "attention", "weighted_sum"]
+Channel = Literal["log", "email", "webhook"]
 Shape = tuple[Annotated[int, Field(ge=16, le=1024)], Annotated[int, Field(ge=16, le=1024)]]
 
 
@@ -35,10 +36,13 @@ class Section(BaseModel):
 
 
 class Storage(Section):
-    """Where the tables, images and reports are."""
+    """Where the tables, images and reports are: a local folder or s3://bucket/prefix."""
 
     root: str = "var/data"
+    work: str = "var/work"  # caches and checkpoints where the root is an object store
     inbox: str = "var/inbox"  # one folder of new captures a day: <inbox>/2026-01-05
+    retention_days: Annotated[int, Field(ge=0)] = 30
+    report_days: Positive = 365
 
 
 class Source(Section):
@@ -47,7 +51,7 @@ class Source(Section):
     kind: Literal["generator", "folder", "kaggle"] = "generator"
     path: str | None = None
     kaggle_dataset: str = "ninadmehendale/multimodal-iris-fingerprint-biometric-data"
-    sensor: str = "default"
+    sensor: str = "default"  # what took captures that lie in no folder sensor=NAME
     namespace: str = "default"  # equal subject names in one namespace are one person
 
 
@@ -71,6 +75,7 @@ class Ingest(Section):
     max_compression_ratio: Positive = 200
     min_contrast: Annotated[float, Field(ge=0)] = 2.0
     max_refused_share: Fraction = 0.5
+    max_duplicates_share: Fraction = 0.1
     min_subjects: Positive = 1
 
 
@@ -82,6 +87,16 @@ class Preprocess(Section):
     workers: Positive | None = None
     iris_shape: Shape = (64, 512)
     fingerprint_shape: Shape = (224, 224)
+
+
+class Check(Section):
+    """Gates on what the tables hold, before a model is trained; `null` switches one off."""
+
+    min_subjects: Positive | None = 2
+    min_impressions: Annotated[float, Field(ge=1)] | None = None
+    max_refused_share: Fraction | None = 0.5
+    max_failure_to_acquire: Fraction | None = 0.3
+    max_duplicates_share: Fraction | None = 0.1
 
 
 class Ray(Section):
@@ -119,6 +134,10 @@ class Training(Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     pretrained: bool = True
     pretrained_rate: Annotated[float, Field(gt=0, le=1)] = 0.25
+    impressions: Positive | None = None  # captures of a subject that come together in a step
+    shuffle_rows: Positive | None = None  # shuffled among so many neighbours: reads stay local
+    accumulate: Positive = 1  # micro-steps that a step is computed in, to need less memory
+    compile: bool = False  # of the branches, by torch.compile
     workers: Positive = 1
     threads: Positive | None = None
     seed: int = 17
@@ -160,6 +179,9 @@ class Gate(Section):
 
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     bootstrap: Annotated[int, Field(ge=100)] = 2000
+    min_improvement: Annotated[float, Field(ge=0)] = 0.01
+    min_improvement_share: Fraction = 0.1
+    margin_cllr: Annotated[float, Field(ge=0)] = 0.1
     margin: Annotated[float, Field(ge=0, le=1)] = 0.02
     min_subjects: Positive = 5
     seed: int = 31
@@ -169,10 +191,16 @@ class Monitoring(Section):
     """The daily drift verdict."""
 
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
+    suspect_alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    confirmation: Literal["either", "at_once", "two_of_three"] = "either"
+    cooldown_days: Annotated[int, Field(ge=0)] = 7
+    trend_days: Annotated[int, Field(ge=1, le=60)] = 14
+    trend_decay: Annotated[float, Field(gt=0, le=1)] = 0.8
     permutations: Annotated[int, Field(ge=99)] = 1999
     min_subjects: Positive = 8
     seed: int = 41
     max_report_rows: Positive = 300
+    example_images: bool = False
 
 
 class Retraining(Section):
@@ -180,6 +208,7 @@ class Retraining(Section):
 
     cooldown_days: Annotated[int, Field(ge=0)] = 1
     min_new_captures: Annotated[int, Field(ge=0)] = 20
+    new_weight: Annotated[float, Field(gt=0, le=100)] = 1.0
 
 
 class MLflow(Section):
@@ -191,14 +220,43 @@ class MLflow(Section):
     model_name: str = "biometric-recogniser"
 
 
+Hours = Annotated[float, Field(gt=0)]
+
+
 class Schedules(Section):
-    """When the DAGs run; `null` means only by hand or by asset."""
+    """When the DAGs run; `null` means only by hand or by asset, or no deadline."""
 
     training: str | None = "0 3 * * 1"
     monitoring: str | None = "0 0 * * *"
+    maintenance: str | None = "0 5 * * 0"
     start_date: date = date(2026, 1, 1)
     retries: Annotated[int, Field(ge=0)] = 2
     retry_delay_seconds: Positive = 60
+    monitoring_deadline_hours: Hours | None = 6.0  # after the end of the run's data interval
+    training_deadline_hours: Hours | None = 24.0  # after queueing; retraining as well
+    approval_hours: Hours = 48.0  # a person's time to answer; then it is a Reject
+
+
+class Notifications(Section):
+    """Who is told what: the channels of each kind of notice, and where they lead.
+
+    Addresses and secrets are in Airflow Connections; here are only their ids.
+    """
+
+    alarm: tuple[Channel, ...] = ("log",)
+    decision: tuple[Channel, ...] = ("log",)
+    failure: tuple[Channel, ...] = ("log",)
+    deadline: tuple[Channel, ...] = ("log",)
+    smtp_connection: str = "smtp_default"
+    to: tuple[str, ...] = ()
+    webhook_connection: str = "biometric_webhook"
+
+    @model_validator(mode="after")
+    def _mail_has_a_receiver(self) -> "Notifications":
+        used = {*self.alarm, *self.decision, *self.failure, *self.deadline}
+        if "email" in used and not self.to:
+            raise ValueError("email is a channel, but notifications.to names nobody")
+        return self
 
 
 class Config(BaseSettings):
@@ -214,6 +272,7 @@ class Config(BaseSettings):
     generator: Generator = Generator()
     ingest: Ingest = Ingest()
     preprocess: Preprocess = Preprocess()
+    check: Check = Check()
     ray: Ray = Ray()
     splits: Splits = Splits()
     training: Training = Training()
@@ -225,6 +284,7 @@ class Config(BaseSettings):
     retraining: Retraining = Retraining()
     mlflow: MLflow = MLflow()
     schedules: Schedules = Schedules()
+    notifications: Notifications = Notifications()
 
     @classmethod
     def settings_customise_sources(

@@ -30,13 +30,13 @@ from biometric_core.figures import (
     score_galleries,
     usable_sets,
 )
+from biometric_core.files import atomic_write
 from biometric_core.folds import Fold, subject_folds
 from biometric_core.iris.paint_out import PaintOut
 from biometric_core.match import pooled
 from biometric_core.recogniser import Recogniser, require_preprocessing
 from biometric_core.schemas import Modality
 from biometric_core.source_sets import SourceSets, merged, prepare_source
-from biometric_core.store import atomic_write
 from biometric_core.train import fit
 
 Sets = Mapping[Modality, CaptureSet]

@@ -21,6 +21,10 @@ class ModelError(BiometricError):
     """A checkpoint, model bundle or registry entry is missing, foreign or damaged."""
 
 
+class StorageError(BiometricError):
+    """The storage root is full, read-only or out of reach, or others write to it all the time."""
+
+
 class ServiceError(BiometricError):
     """A service the stage needs (MLflow, Ray, Kaggle) can't be reached or refuses."""
 
@@ -32,6 +36,9 @@ class CaptureRefused(BiometricError):
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+
+    def __reduce__(self) -> tuple[type["CaptureRefused"], tuple[str, str]]:
+        return type(self), (self.reason, self.detail)  # else it would be made again of its message
 
 
 class FailureToAcquire(BiometricError):

@@ -117,9 +117,9 @@ def latency(
     uris = dict(zip(rows["capture_id"].to_pylist(), rows["uri"].to_pylist(), strict=True))
     seconds = []
     for modality, capture_id in chosen:
-        path = store.root / (uris[capture_id] or "")
-        if path.is_file():  # images may be deleted while what was prepared from them is kept
-            data = path.read_bytes()
+        uri = uris[capture_id] or ""
+        if store.files.exists(uri):  # images may be deleted; what was prepared from them is kept
+            data = store.files.read(uri)
             start = time.perf_counter()
             _embed_one(recogniser, data, modality)
             seconds.append(time.perf_counter() - start)

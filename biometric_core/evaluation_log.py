@@ -8,8 +8,9 @@ from typing import Any
 from biometric_core.cards import ModelFacts, model_card
 from biometric_core.config import Config
 from biometric_core.evaluation_report import Evidence, Written, facts_of, write_report
+from biometric_core.files import atomic_write, writable
 from biometric_core.recogniser import Recogniser
-from biometric_core.store import Store, atomic_write
+from biometric_core.store import Store
 from biometric_core.tracking import bundle, runs
 
 
@@ -36,11 +37,12 @@ def log_evaluation(
     folder = store.path("evaluation", run_id, "evaluation.json").parent
     run = runs.get_run(config, run_id)
     facts = _facts(store, run)
-    written = write_report(folder, record, evidence, config, facts)
-    text = json.dumps(written.values, indent=2, allow_nan=False)
-    atomic_write(folder / "evaluation.json", text.encode())
     card = folder / bundle.MODEL_CARD
-    atomic_write(card, _model_card(config, run, written.values, recogniser, facts).encode())
+    with writable(store.root):
+        written = write_report(folder, record, evidence, config, facts)
+        text = json.dumps(written.values, indent=2, allow_nan=False)
+        atomic_write(folder / "evaluation.json", text.encode())
+        atomic_write(card, _model_card(config, run, written.values, recogniser, facts).encode())
     written = replace(written, cards=[*written.cards, card])
     metrics = {**flattened(written.values), "release_ok": float(record["release"]["ok"])}
     files = [folder / "evaluation.json", *written.pictures, *written.cards]

@@ -8,13 +8,15 @@ import hashlib
 import json
 import logging
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from biometric_core import decisions
+from biometric_core.change import Change
 from biometric_core.config import Config
 from biometric_core.dataset import CaptureSet, load_captures
 from biometric_core.decisions import PROMOTED, REJECTED, ROLLED_BACK, Decision
+from biometric_core.drifted import moved_during, rows_of
 from biometric_core.errors import ModelError
 from biometric_core.preprocess import preprocess_version
 from biometric_core.schemas import Modality, Split
@@ -25,7 +27,7 @@ from biometric_core.tracking.registry import Version
 if TYPE_CHECKING:
     from biometric_core.judge import Verdict
 
-__all__ = ["Decision", "promote", "rollback"]
+__all__ = ["Decision", "promote", "reject", "rollback"]
 
 _log = logging.getLogger(__name__)
 _PENDING = "gate.pending"
@@ -51,7 +53,8 @@ def promote(
         config: `gate` and `release` decide.
         version: a version number or alias, usually the challenger's.
         trigger: training, drift or manual; goes on record.
-        drift_day: after drift, the day from which captures come from the changed sensor.
+        drift_day: after drift, the day from which captures come from the changed sensor; the drift
+            is answered up to the last day before `as_of`.
         as_of: only captures taken before; all when None.
         approved_by: who approved it, where a person did; goes on record.
 
@@ -76,17 +79,19 @@ def promote(
         numbers={"data_digest": _data_digest(sets), "approved_by": approved_by},
         trigger=trigger,
         drift_day=drift_day.isoformat() if drift_day else None,
+        drift_until=_until(drift_day, as_of),
     )
     history = decisions.read(store)
-    question = _with_id(question, config, history)
-    known = _on_record(question, history)
+    question = decisions.with_id(question, config, history)
+    known = decisions.on_record(question, history)
     if known is not None:
         _mark(config, known)
         registry.drop_alias(config, registry.CHALLENGER, challenger.version)
         return replace(known, reused=True)
     if champion is not None and champion.version == challenger.version:
         return _record(config, replace(question, reason="already champion"))
-    verdict = _judge(config, store, champion, challenger, sets, drift_day)
+    question = _with_sensors(store, question)
+    verdict = _judge(config, store, champion, challenger, sets, question.change)
     return _conclude(config, question, verdict)
 
 
@@ -117,8 +122,71 @@ def rollback(config: Config, *, reason: str) -> Decision:
         champion_version=champion.version,
         challenger_version=previous.version,
     )
-    decision = _with_id(decision, config, decisions.read(Store.of(config)))
+    decision = decisions.with_id(decision, config, decisions.read(Store.of(config)))
     return _switch(config, decision)
+
+
+def reject(
+    config: Config,
+    *,
+    version: str,
+    reason: str,
+    trigger: str = "manual",
+    drift_day: date | None = None,
+    as_of: datetime | None = None,
+) -> Decision:
+    """Record that a person turned a challenger down, or didn't answer; no figure is measured.
+
+    The decision answers the drift like one of the gate does: it is not trained for again.
+
+    Args:
+        config: names registry and store.
+        version: a version number or alias, usually the challenger's.
+        reason: who and why; goes on record.
+        trigger: training, drift or manual; goes on record.
+        drift_day: the first day of the drift that the challenger was to answer.
+        as_of: the challenger was trained on captures before.
+
+    Raises:
+        ModelError: there is no such version.
+        ServiceError: MLflow can't be reached.
+    """
+    _finish_pending(config)
+    decision = Decision(
+        decision=REJECTED,
+        reason=reason,
+        champion_version=registry.champion_version(config),
+        challenger_version=registry.require(config, version).version,
+        numbers={"asked": "a person"},
+        trigger=trigger,
+        drift_day=drift_day.isoformat() if drift_day else None,
+        drift_until=_until(drift_day, as_of),
+    )
+    history = decisions.read(Store.of(config))
+    decision = decisions.with_id(decision, config, history)
+    for known in history:
+        if known.decision_id == decision.decision_id:
+            _mark(config, known)  # cut off between the row and the tags
+            return replace(known, reused=True)
+    return _record(config, decision)
+
+
+def _until(drift_day: date | None, as_of: datetime | None) -> str | None:
+    """The last day of a drift that an answer has seen."""
+    if drift_day is None:
+        return None
+    last = drift_day if as_of is None else (as_of - timedelta(microseconds=1)).date()
+    return max(drift_day, last).isoformat()
+
+
+def _with_sensors(store: Store, decision: Decision) -> Decision:
+    """Put on record which sensors a drift has moved: a day may be judged again later."""
+    if decision.drift_day is None or decision.drift_until is None:
+        return decision
+    first, last = (date.fromisoformat(d) for d in (decision.drift_day, decision.drift_until))
+    sensors = sorted(moved_during(rows_of(store, first, last)))
+    found = {decisions.SENSORS: [list(sensor) for sensor in sensors]}
+    return replace(decision, numbers={**decision.numbers, **found})
 
 
 def _test_sets(config: Config, store: Store, as_of: datetime | None) -> dict[Modality, CaptureSet]:
@@ -134,50 +202,13 @@ def _data_digest(sets: dict[Modality, CaptureSet]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _with_id(question: Decision, config: Config, history: list[Decision]) -> Decision:
-    """The decision with its id: from models, captures and rules, and who reigns since when."""
-    change = decisions.last_change(history)
-    facts = [
-        question.decision == ROLLED_BACK,
-        question.champion_version,
-        question.challenger_version,
-        question.trigger,
-        question.drift_day,
-        question.numbers,
-        config.gate.model_dump(mode="json"),
-        config.release.model_dump(mode="json"),
-        change.decision_id if change else None,
-    ]
-    text = json.dumps(facts, sort_keys=True)
-    return replace(question, decision_id=hashlib.sha256(text.encode()).hexdigest()[:16])
-
-
-def _on_record(question: Decision, history: list[Decision]) -> Decision | None:
-    """The decision that has answered this question, if it still stands."""
-    for known in history:
-        if known.decision_id == question.decision_id:
-            return known
-    if question.champion_version != question.challenger_version:
-        return None
-    made = decisions.last_change(history)
-    # A task that is retried after its promotion finds its own work done.
-    same = made is not None and all(
-        getattr(made, name) == getattr(question, name)
-        for name in ("challenger_version", "trigger", "drift_day")
-    )
-    if not same or made is None or made.decision != PROMOTED:
-        return None
-    digest = question.numbers["data_digest"]
-    return made if made.numbers.get("data_digest") == digest else None
-
-
 def _judge(
     config: Config,
     store: Store,
     champion: Version | None,
     challenger: Version,
     sets: dict[Modality, CaptureSet],
-    drift_day: date | None,
+    change: Change | None,
 ) -> "Verdict":
     from biometric_core.evaluate import latency
     from biometric_core.judge import Verdict, judge
@@ -198,7 +229,7 @@ def _judge(
             sets,
             config,
             latency=latency(models["challenger"], store, sets),
-            drift_day=drift_day,
+            change=change,
         )
     except (ModelError, ValueError) as error:  # scores that are no numbers, shapes that don't fit
         return Verdict(False, f"not measurable: {error}", {})
@@ -244,6 +275,8 @@ def _finish_pending(config: Config) -> Decision | None:
             return None
         decision = Decision.from_json(text)
         _log.warning("finishing a switch to version %s that was cut off", champion.version)
+        if decision.champion_version is not None:
+            registry.set_alias(config, registry.PREVIOUS, decision.champion_version)
         _complete(config, decision)
         return decision
 
@@ -273,8 +306,11 @@ def _mark(config: Config, decision: Decision) -> None:
             "gate.decision": decision.decision,
             "gate.reason": decision.reason,
             "gate.decided_at": decision.decided_at,
+            "gate.trigger": decision.trigger,
             "gate.numbers": numbers,
         }
+        if decision.decision == PROMOTED and decision.drift_day:
+            tags[registry.DRIFT_DAY] = decision.drift_day
         registry.tag(config, version, tags)
     registry.drop_alias(config, registry.CHALLENGER, version)
 

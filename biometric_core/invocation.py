@@ -3,8 +3,9 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict, is_dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +14,22 @@ from biometric_core.terminal import show
 
 if TYPE_CHECKING:
     from biometric_core.config import Config
+
+JsonOption = Annotated[
+    Path | None,
+    typer.Option("--json", metavar="FILE", help="Write the result as JSON; '-' prints it."),
+]
+SourceOption = Annotated[
+    str,
+    typer.Option("--source", "-s", metavar="PATH", help="A folder or .zip of captures."),
+]
+DayOption = Annotated[
+    datetime, typer.Option("--day", formats=["%Y-%m-%d"], help="The day of the captures.")
+]
+AsOfOption = Annotated[
+    datetime | None,
+    typer.Option("--as-of", help="Only captures taken before this time (UTC)."),
+]
 
 
 class State:
@@ -66,7 +83,7 @@ def run_stage(
     elif str(out) == "-":
         typer.echo(text)
     else:
-        from biometric_core.store import atomic_write
+        from biometric_core.files import atomic_write
 
         try:
             atomic_write(out, (text + "\n").encode())

@@ -3,20 +3,18 @@
 Pure: recognisers and captures in, a verdict with all its numbers out. `gate` acts on it.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import date
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from biometric_core import metrics
-from biometric_core.bootstrap import mean_of, paired_eer_difference
-from biometric_core.config import Config
+from biometric_core.change import BoolArray, Change
+from biometric_core.config import Config, Gate
 from biometric_core.dataset import CaptureSet
 from biometric_core.figures import Scored, scored
+from biometric_core.improvement import Improvement, improvement, measured
 from biometric_core.match import Comparisons
 from biometric_core.recogniser import FUSED, Recogniser
 from biometric_core.release import check_release
@@ -26,8 +24,6 @@ Sets = Mapping[Modality, CaptureSet]
 Latency = Mapping[str, float] | None
 Pair = tuple[Comparisons, Comparisons]
 """The same comparisons by the champion and by the challenger."""
-
-FIGURE = "EER of single captures"
 
 
 @dataclass(frozen=True)
@@ -39,36 +35,6 @@ class Verdict:
     numbers: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Improvement:
-    """EER of the champion less that of the challenger: above zero, the challenger is better.
-
-    The EER is that of single captures, mean over modalities. The fused EER of both eyes and two
-    fingers is near zero for any usable model and can tell no two models apart.
-
-    Attributes:
-        value: on the captures at hand; None where it is not defined.
-        low: end of the bootstrap interval over subjects; None where it is not defined.
-        high: the other end.
-        subjects: subjects with mated comparisons.
-    """
-
-    value: float | None
-    low: float | None
-    high: float | None
-    subjects: int
-
-    def above(self, bound: float) -> bool:
-        """Whether the whole interval lies above `bound`; never where it is missing or NaN."""
-        return self.low is not None and math.isfinite(self.low) and self.low > bound
-
-    def __str__(self) -> str:
-        if self.value is None or self.low is None or self.high is None:
-            return "not measurable"
-        low, high = 100 * self.low, 100 * self.high
-        return f"{100 * self.value:+.2f} points (interval {low:+.2f} to {high:+.2f})"
-
-
 def judge(
     challenger: Recogniser,
     champion: Recogniser | None,
@@ -76,14 +42,11 @@ def judge(
     config: Config,
     *,
     latency: Latency = None,
-    drift_day: date | None = None,
+    change: Change | None = None,
 ) -> Verdict:
     """Judge a challenger on captures of subjects that neither model was trained on.
 
-    Without a champion the release thresholds alone decide. With one, the EER of single captures
-    must have improved (interval over subjects above zero); after drift, be no worse than
-    `gate.margin` on the comparisons of old captures and better on those that involve a capture of
-    `drift_day` or later.
+    Without a champion the release thresholds alone decide; with one, `compare` as well.
 
     Args:
         challenger: the candidate.
@@ -91,7 +54,7 @@ def judge(
         sets: captures by modality; those of subjects either was trained on are left out.
         config: `gate` and `release` decide.
         latency: of the challenger, as `evaluate.latency` measures it.
-        drift_day: the day from which captures come from the changed sensor.
+        change: after drift, what changed.
 
     Raises:
         ModelError: a model gives numbers that are not finite.
@@ -99,7 +62,8 @@ def judge(
     unseen = _unseen(sets, challenger, champion)
     common = _common(challenger, champion)
     own = scored(challenger, unseen, common)
-    subjects = _mated_subjects(own.comparisons.get(FUSED))
+    fused = own.comparisons.get(FUSED)
+    subjects = 0 if fused is None else len(np.unique(fused.subject_a[fused.mated]))
     figures = {**_eers(own), "latency": dict(latency) if latency else None}
     release_ok, reasons = check_release({**figures, "reasons": own.reasons}, config.release)
     numbers = {
@@ -123,69 +87,83 @@ def judge(
         for modality in common
         if modality.value in own.comparisons
     }
-    new = None if drift_day is None else _newer(unseen, drift_day)
-    return _compare(pairs, new, config, numbers)
+    rows = None if change is None else {m: change.changed(unseen[m]) for m in pairs}
+    found = compare(pairs, rows, config.gate)
+    return replace(found, numbers={**numbers, **found.numbers})
 
 
-def _compare(
-    pairs: Mapping[Modality, Pair],
-    new: Mapping[Modality, npt.NDArray[np.bool_]] | None,
-    config: Config,
-    numbers: dict[str, Any],
+def compare(
+    pairs: Mapping[Modality, Pair], changed: Mapping[Modality, BoolArray] | None, settings: Gate
 ) -> Verdict:
-    parts: dict[str, list[Pair]] = {"all": list(pairs.values())}
-    if new is not None:
-        drifted = {m: new[m][one.first] | new[m][one.second] for m, (_, one) in pairs.items()}
-        parts["new"] = [_part(pair, drifted[m]) for m, pair in pairs.items()]
-        parts["old"] = [_part(pair, ~drifted[m]) for m, pair in pairs.items()]
-    found = {name: improvement(part, config) for name, part in parts.items()}
-    numbers["improvement"] = {name: vars(one) for name, one in found.items()}
-    numbers["margin"] = config.gate.margin
-    least = config.gate.min_subjects
+    """Hold two models against each other on the same comparisons of single captures.
+
+    Without a change the challenger must be better on all of them: Cllr lower by more than a switch
+    is worth (the whole interval over subjects), and an EER that is no worse. After one it must be
+    better on the comparisons that involve a changed capture, and no worse on the others.
+
+    Args:
+        pairs: by modality, the comparisons by the champion and by the challenger.
+        changed: by modality, bool (N,): which of the compared captures the changed sensor took.
+        settings: margins, least improvement, bootstrap.
+    """
+    for one, other in pairs.values():
+        if not one.same_pairs(other):
+            raise ValueError("champion and challenger must be scored on exactly the same pairs")
+    parts = {"all": list(pairs.values())}
+    if changed is not None:
+        new = {m: changed[m][one.first] | changed[m][one.second] for m, (one, _) in pairs.items()}
+        for name, rows in (("new", new), ("old", {m: ~found for m, found in new.items()})):
+            parts[name] = [(a.select(rows[m]), b.select(rows[m])) for m, (a, b) in pairs.items()]
+    found = {}
+    for name, part in parts.items():
+        champion, challenger = (measured([pair[i] for pair in part], settings) for i in (0, 1))
+        found[name] = improvement(champion, challenger, settings)
+    return conclude(found, settings)
+
+
+def conclude(found: Mapping[str, Improvement], settings: Gate) -> Verdict:
+    """The verdict on what was measured.
+
+    Args:
+        found: on `all` comparisons; after drift also on those with a changed capture (`new`) and
+            on the others (`old`).
+        settings: margins and least improvement.
+    """
+    numbers = {
+        "improvement": {name: one.numbers(settings) for name, one in found.items()},
+        "margins": {"cllr": settings.margin_cllr, "eer": settings.margin},
+    }
+    least = settings.min_subjects
     few = [f"{one.subjects} on the {name}" for name, one in found.items() if one.subjects < least]
     if few:
         reason = f"too few subjects to compare ({', '.join(few)} captures; gate.min_subjects is "
         return Verdict(False, f"{reason}{least})", numbers)
-    if new is None:
-        better = found["all"].above(0)
-        word = "proven" if better else "not proven"
-        return Verdict(better, f"improvement of the {FIGURE} {word}: {found['all']}", numbers)
-    return _after_drift(found["old"], found["new"], config, numbers)
+    if "new" in found:
+        promote, reason = _after_drift(found["old"], found["new"], settings)
+    else:
+        promote, reason = _ordinary(found["all"], settings)
+    return Verdict(promote, reason, numbers)
 
 
-def _after_drift(
-    old: Improvement, new: Improvement, config: Config, numbers: dict[str, Any]
-) -> Verdict:
-    margin = config.gate.margin
-    kept, better = old.above(-margin), new.above(0)
+def _ordinary(found: Improvement, settings: Gate) -> tuple[bool, str]:
+    better = found.better(settings)
+    word = "proven" if better else "not proven"
+    return better, f"improvement {word}: {found}; {_asked(found, settings)}"
+
+
+def _after_drift(old: Improvement, new: Improvement, settings: Gate) -> tuple[bool, str]:
+    kept, better = old.no_worse(settings), new.better(settings)
     reason = (
-        f"after drift, on drifted captures {'' if better else 'not proven '}better: {new}; on old "
-        f"captures {'' if kept else 'not '}shown to be worse by less than {100 * margin:g} points: "
-        f"{old} (improvement of the {FIGURE})"
+        f"after drift, on changed captures {'' if better else 'not proven '}better: {new}; "
+        f"{_asked(new, settings)}. On old captures {'' if kept else 'not '}shown to be worse by "
+        f"less than {settings.margin_cllr:g} bits and {100 * settings.margin:g} points: {old}"
     )
-    return Verdict(kept and better, reason, numbers)
+    return kept and better, reason
 
 
-def improvement(pairs: Sequence[Pair], config: Config) -> Improvement:
-    """How much lower the challenger's EER is, mean over modalities, with an interval over subjects.
-
-    Modalities without mated or non-mated comparisons in this part don't count.
-    """
-    usable = [pair for pair in pairs if not metrics.one_kind(pair[0].mated)]
-    settings = config.gate
-    found = mean_of(
-        [
-            paired_eer_difference(*pair, replicates=settings.bootstrap, seed=settings.seed)
-            for pair in usable
-        ]
-    ).interval(settings.confidence)
-    value, low, high = (
-        None if number is None or not math.isfinite(number) else -number + 0.0
-        for number in (found.value, found.high, found.low)
-    )
-    return Improvement(
-        value, low, high, max(map(_mated_subjects, (b for _, b in usable)), default=0)
-    )
+def _asked(found: Improvement, settings: Gate) -> str:
+    margin = 100 * settings.margin
+    return f"asked for: more than {found.worth(settings):.2g} bits, above -{margin:g} points"
 
 
 def _unseen(sets: Sets, *models: Recogniser | None) -> dict[Modality, CaptureSet]:
@@ -211,28 +189,3 @@ def _eers(found: Scored) -> dict[str, Any]:
                 "n_non_mated": comparisons.n_non_mated,
             }
     return figures
-
-
-def _mated_subjects(comparisons: Comparisons | None) -> int:
-    if comparisons is None:
-        return 0
-    return len(np.unique(comparisons.subject_a[comparisons.mated]))
-
-
-def _newer(sets: Sets, day: date) -> dict[Modality, npt.NDArray[np.bool_]]:
-    """Captures of `day` or later, bool (N,), in the order of the comparisons' items."""
-    return {m: captures.captured_at >= np.datetime64(day) for m, captures in sets.items()}
-
-
-def _part(pair: Pair, rows: npt.NDArray[np.bool_]) -> Pair:
-    champion, challenger = (
-        replace(
-            one,
-            scores=one.scores[rows],
-            mated=one.mated[rows],
-            first=one.first[rows],
-            second=one.second[rows],
-        )
-        for one in pair
-    )
-    return champion, challenger

@@ -73,6 +73,12 @@ class Comparisons:
         """Number of non-mated comparisons."""
         return len(self) - self.n_mated
 
+    def select(self, rows: BoolArray) -> "Comparisons":
+        """The pairs of a mask, bool (P,); the items stay."""
+        scores, mated = self.scores[rows], self.mated[rows]
+        first, second = self.first[rows], self.second[rows]
+        return Comparisons(scores, mated, first, second, self.items, self.subjects)
+
     def same_pairs(self, other: "Comparisons") -> bool:
         """Whether both hold exactly the same pairs, in the same order, with the same labels."""
         return (

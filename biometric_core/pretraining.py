@@ -119,7 +119,7 @@ def _render_person(chunk: _Chunk, number: int) -> Iterator[tuple[SourceCapture, 
             gray = render((chunk.seed, number), capture, finger_shape=shape)
             if impression % _WORN == 0:
                 seed = (chunk.seed, number, POSITIONS[modality].index(position), impression)
-                gray = sensor.apply(gray, sensor.CHANGED, np.random.default_rng(seed))
+                gray = sensor.apply(gray, sensor.WORN, np.random.default_rng(seed))
             try:
                 if modality is Modality.IRIS:
                     yield capture, iris.prepare(gray, chunk.settings.iris_shape)

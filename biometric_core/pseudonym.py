@@ -5,12 +5,14 @@ import hashlib
 import hmac
 import os
 import secrets
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 from biometric_core.errors import ConfigError
-from biometric_core.store import Store, atomic_write
+from biometric_core.files import atomic_write
+from biometric_core.store import Store
 
 _KEY_VARIABLE = "BIOMETRIC_PSEUDONYM_KEY"
+_KEY_FILE_VARIABLE = "BIOMETRIC_PSEUDONYM_KEY_FILE"
 _MIN_KEY_BYTES = 16
 
 
@@ -31,10 +33,23 @@ class Pseudonymiser:
 
     @classmethod
     def of(cls, store: Store) -> "Pseudonymiser":
-        """With the key in BIOMETRIC_PSEUDONYM_KEY, else the store's own, made at first use."""
-        given = os.environ.get(_KEY_VARIABLE)
-        if given:
+        """With the key the environment gives, else the store's own, made at first use.
+
+        BIOMETRIC_PSEUDONYM_KEY holds the key, or BIOMETRIC_PSEUDONYM_KEY_FILE names its file.
+
+        Raises:
+            ConfigError: the file can't be read; or no key is given and the store is on an object
+                store: a key beside the data, on a machine that others read, would protect nobody.
+        """
+        if given := os.environ.get(_KEY_VARIABLE):
             return cls(given.encode())
+        if named := os.environ.get(_KEY_FILE_VARIABLE):
+            return cls(_key_in(Path(named)))
+        if store.files.local is None:
+            raise ConfigError(
+                f"storage.root is {store.root}: set {_KEY_VARIABLE} (16 bytes or more, the same "
+                "on every machine), the key of the subjects' pseudonyms"
+            )
         path = store.path("secrets", "pseudonym.key")
         if not path.exists():
             aside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
@@ -54,3 +69,12 @@ class Pseudonymiser:
 
     def _digest(self, *parts: str) -> str:
         return hmac.new(self._key, "\0".join(parts).encode(), hashlib.sha256).hexdigest()
+
+
+def _key_in(path: Path) -> bytes:
+    try:
+        return path.read_bytes().strip()
+    except OSError as error:
+        raise ConfigError(
+            f"{_KEY_FILE_VARIABLE} names {path}, which can't be read: {error.strerror}"
+        ) from error

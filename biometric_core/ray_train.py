@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+import cv2
 import ray
 import torch
 from ray.train import Checkpoint, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
@@ -119,6 +120,7 @@ def _run(loop: dict[str, Any], storage: Path, name: str, config: Config) -> Trai
 def train_worker(loop: dict[str, Any]) -> None:
     """What each worker runs: the epochs that no checkpoint holds yet."""
     torch.set_num_threads(1)
+    cv2.setNumThreads(1)
     context = ray.train.get_context()
     train, validation = ray.get(loop["data"])
     trainer = Trainer(

@@ -16,15 +16,16 @@ from torch import Tensor
 from biometric_core import recogniser_files
 from biometric_core.calibration import Calibration
 from biometric_core.config import Config, Ingest, Preprocess
-from biometric_core.dataset import CaptureSet
+from biometric_core.dataset import CaptureSet, Images
 from biometric_core.errors import ModelError
 from biometric_core.fingerprint import minutiae
 from biometric_core.gallery import Encoded, Gallery, fused_gallery, modality_gallery
 from biometric_core.iris import phase_code
 from biometric_core.models import BiometricNet, ModelSpec
 from biometric_core.models.spec import FUSIONS
-from biometric_core.preprocess import prepare, preprocess_version
-from biometric_core.schemas import Float32Array, Modality, Sample, UInt8Array
+from biometric_core.prepare import prepare
+from biometric_core.preprocess import preprocess_version
+from biometric_core.schemas import Float32Array, Modality, Sample
 from biometric_core.templates import Embeddings, Templates
 
 FUSED = "fused"
@@ -80,7 +81,7 @@ class Recogniser:
         return prepare(data, modality, self.settings, self.limits)
 
     def embed(
-        self, modality: Modality, images: UInt8Array, masks: UInt8Array, batch: int = 256
+        self, modality: Modality, images: Images, masks: Images, batch: int = 256
     ) -> Float32Array:
         """Embed prepared captures.
 
@@ -137,9 +138,7 @@ class Recogniser:
         scores += np.float32(calibration.bias)
         return scores
 
-    def codes(
-        self, modality: Modality, images: UInt8Array, masks: UInt8Array
-    ) -> tuple[Templates, ...]:
+    def codes(self, modality: Modality, images: Images, masks: Images) -> tuple[Templates, ...]:
         """What the encoders that are not learned make of captures."""
         if modality is Modality.IRIS:
             return (phase_code.encode(images, masks),)

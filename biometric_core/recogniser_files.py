@@ -16,9 +16,9 @@ from biometric_core.calibration import Calibration
 from biometric_core.checkpoint import refuse_pickle
 from biometric_core.config import Ingest, Preprocess
 from biometric_core.errors import ModelError
+from biometric_core.files import atomic_write, writable
 from biometric_core.models import BiometricNet, ModelSpec
 from biometric_core.schemas import Modality
-from biometric_core.store import atomic_write
 
 TENSORS = "model.safetensors"
 DESCRIPTION = "recogniser.json"
@@ -32,6 +32,9 @@ def write(folder: Path, fields: Mapping[str, Any]) -> None:
     Args:
         folder: made when missing.
         fields: the attributes of a `recogniser.Recogniser` by name.
+
+    Raises:
+        StorageError: the disk is full.
     """
     state = {name: tensor.contiguous() for name, tensor in fields["net"].state_dict().items()}
     facts = {"format": FORMAT, "preprocess_version": fields["preprocess_version"]}
@@ -52,9 +55,10 @@ def write(folder: Path, fields: Mapping[str, Any]) -> None:
         "limits": fields["limits"].model_dump(mode="json"),
         "minutiae": fields["minutiae"],
     }
-    atomic_write(folder / TENSORS, tensors)
     text = json.dumps(description, indent=1, sort_keys=True, allow_nan=False)
-    atomic_write(folder / DESCRIPTION, text.encode())
+    with writable(str(folder)):
+        atomic_write(folder / TENSORS, tensors)
+        atomic_write(folder / DESCRIPTION, text.encode())
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -90,8 +94,8 @@ def _rebuilt(description: dict[str, Any], tensors: bytes) -> dict[str, Any]:
         for name, tensor in load_tensors(tensors).items()
     }
     net.load_state_dict(state, assign=True)
-    for parameter in net.parameters():
-        if not bool(torch.isfinite(parameter).all()):
+    for tensor in state.values():  # running means as well as weights
+        if not bool(torch.isfinite(tensor).all()):
             raise ValueError("weights that are not finite")
     return {
         "spec": spec,

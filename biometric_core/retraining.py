@@ -5,20 +5,23 @@ the drift state is read again from the store; an alarm stays pending until a dec
 """
 
 import logging
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
+import numpy as np
 import pyarrow.compute as pc
 
-from biometric_core import drift
+from biometric_core.change import Change, Sensor
 from biometric_core.config import Config
+from biometric_core.drift import FAILURE_SHIFT, GENUINE_SHIFT, TREND_PREFIX
+from biometric_core.drifted import Row, moved, moved_during, rows_of
 from biometric_core.store import Store
 from biometric_core.tracking.registry import Version, require
-from biometric_core.verdicts import Outcome
+from biometric_core.verdicts import CONFIRMED, DAY, MOVED, Outcome
 
 _log = logging.getLogger(__name__)
-_Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -28,9 +31,10 @@ class RetrainPlan:
     Attributes:
         retrain: train a challenger now.
         reason: one sentence for people.
-        day: the alarm this answers, ISO 8601; None without one.
+        day: the first day of the drift this answers, ISO 8601; None without one.
         as_of: train on captures before this time, ISO 8601; None when nothing is to do.
         numbers: what was looked at.
+        sensors: modality and sensor of each that moved during the drift, sorted.
     """
 
     retrain: bool
@@ -38,14 +42,17 @@ class RetrainPlan:
     day: str | None
     as_of: str | None
     numbers: dict[str, Any] = field(default_factory=dict)
+    sensors: tuple[Sensor, ...] = ()
 
 
 def plan(config: Config, *, trigger: str, force: bool = False) -> RetrainPlan:
     """Decide whether to train a challenger.
 
-    Retrain when the newest alarm of the champion has no decision yet, the cooldown (in days of the
-    data, not of the clock) is over, the alarm's day brought enough captures, and the champion
-    scores worse on it: T2 also fires on shifts that do no harm.
+    Retrain when a confirmed drift, as the champion judged it, has been told since the last
+    decision that answered it, the cooldown (in days of the data, not of the clock) is over, enough
+    captures of known subjects came from the sensors that moved since its first day, and the
+    champion does worse: genuine scores fell by more than chance explains, or more captures fail to
+    be acquired. T2 also fires on shifts that do no harm.
 
     Args:
         config: cooldown and least number of captures.
@@ -58,36 +65,75 @@ def plan(config: Config, *, trigger: str, force: bool = False) -> RetrainPlan:
     """
     store = Store.of(config)
     champion = require(config, "champion")
-    alarms = store.read("drift", filter=pc.field("verdict") == Outcome.ALARM.value).to_pylist()
+    days = _judged_days(store)
     decisions = store.read("decisions").to_pylist()
-    answered = max((d["drift_day"] for d in decisions if d["drift_day"]), default=None)
-    pending = [
-        row["day"]
-        for row in alarms
-        if row["model_version"] == champion.version and (answered is None or row["day"] > answered)
-    ]
+    answered = max((_answered(d) for d in decisions if d["drift_day"]), default=None)
+    pending = _pending(days, champion.version, answered)
     if pending:
-        made = _weigh(config, store, champion, max(pending), answered)
+        made = _weigh(config, store, champion, pending, answered)
     else:
-        made = RetrainPlan(False, _standing(alarms, decisions, champion.version), None, None)
+        made = RetrainPlan(False, _standing(days, decisions, champion.version), None, None)
     if force and not made.retrain:
         made = _forced(store, made, trigger)
     _log.info("retraining (%s): %s: %s", trigger, "yes" if made.retrain else "no", made.reason)
     return made
 
 
+def _judged_days(store: Store) -> list[Row]:
+    """The verdicts on days as a whole, oldest first."""
+    found: list[Row] = store.read("drift", filter=pc.field("statistic") == DAY).to_pylist()
+    return sorted(found, key=lambda row: row["day"])
+
+
+def _answered(decision: Row) -> date:
+    """The last day of a drift that a decision has answered."""
+    last: date = decision["drift_until"] or decision["drift_day"]
+    return last
+
+
+def _pending(days: list[Row], champion: str, answered: date | None) -> tuple[date, date] | None:
+    """First and last day of the champion's newest confirmed drift; None where none waits.
+
+    It goes back without a break to its first confirmed day. After an answer it waits only once it
+    has been told again: a drift that goes on is answered, until its next alarm.
+    """
+    own = [row for row in days if row["model_version"] == champion]
+    later = [row for row in own if answered is None or row["day"] > answered]
+    confirmed = [row for row in later if row["verdict"] in CONFIRMED]
+    goes_on = answered is not None and all(r["verdict"] == Outcome.STANDING for r in confirmed)
+    if not confirmed or goes_on:
+        return None
+    last = confirmed[-1]["day"]
+    first = last
+    for row in reversed([row for row in own if row["day"] < last]):
+        if row["verdict"] not in MOVED:
+            break
+        first = row["day"] if row["verdict"] in CONFIRMED else first
+    return first, last
+
+
 def _weigh(
-    config: Config, store: Store, champion: Version, day: date, answered: date | None
+    config: Config,
+    store: Store,
+    champion: Version,
+    pending: tuple[date, date],
+    answered: date | None,
 ) -> RetrainPlan:
-    """Weigh a pending alarm."""
-    shift = _score_shift(store, champion.version, day)
-    since = pc.field("captured_at") >= _start(day)
-    captures = store.read("captures", ["capture_id"], since).num_rows
+    """Weigh a drift that waits for an answer."""
+    first, day = pending
+    rows = rows_of(store, first, day, champion.version)
+    today = [row for row in rows if row["day"] == day]
+    harm = _Harm.of(today, config.monitoring.suspect_alpha)
+    sensors = moved_during(rows)
+    captures = _labelled(store, Change(first, sensors))
     last = max((d for d in (answered, _last_day(champion)) if d is not None), default=None)
     days = (day - last).days if last else None
     numbers = {
         "champion_version": champion.version,
-        "score_shift": shift,
+        "since": first.isoformat(),
+        "moved": [f"{modality}, sensor {sensor}" for modality, sensor in sorted(harm.moved)],
+        "score_shift": harm.score_shift,
+        "failure_shift": harm.failure_shift,
         "new_captures": captures,
         "min_new_captures": config.retraining.min_new_captures,
         "days_since_last": days,
@@ -97,34 +143,90 @@ def _weigh(
     if days is not None and days < config.retraining.cooldown_days:
         reason = f"drift on {day}, but {days} days since {last} are within the cooldown"
     elif captures < config.retraining.min_new_captures:
-        reason = f"drift on {day}, but only {captures} captures since then"
-    elif shift is None or shift >= 0:
-        reason = f"drift on {day}, but the champion's genuine scores are no lower on that day"
+        reason = f"drift on {day}, but only {captures} captures of known subjects since then"
+    elif not harm.worse:
+        reason = (
+            f"drift on {day}, but the champion's genuine scores are no lower on that day, "
+            "and no more captures fail to be acquired"
+        )
     else:
-        reason = f"drift on {day}: genuine scores moved by {shift:.3g}, {captures} new captures"
-        return RetrainPlan(True, reason, day.isoformat(), end, numbers)
-    return RetrainPlan(False, reason, day.isoformat(), None, numbers)
+        reason = f"drift on {day}: {harm.told()}, {captures} new captures of known subjects"
+        return RetrainPlan(True, reason, first.isoformat(), end, numbers, tuple(sorted(sensors)))
+    return RetrainPlan(False, reason, first.isoformat(), None, numbers, tuple(sorted(sensors)))
 
 
-def _score_shift(store: Store, version: str, day: date) -> float | None:
-    """The largest fall of the mean genuine score among modalities and sensors with an alarm."""
-    chosen = (pc.field("day") == day) & (pc.field("model_version") == version)
-    rows = store.read("drift", filter=chosen).to_pylist()
-    alarmed = {(r["modality"], r["sensor"]) for r in rows if r["verdict"] == Outcome.ALARM}
-    shifts = [
-        row["value"]
-        for row in rows
-        if row["statistic"] == drift.GENUINE_SHIFT and (row["modality"], row["sensor"]) in alarmed
-    ]
-    return min((shift for shift in shifts if shift is not None), default=None)
+@dataclass(frozen=True)
+class _Harm:
+    """How much worse the champion does where sensors moved.
+
+    Attributes:
+        moved: the sensors.
+        score_shift: the largest fall of the mean genuine score, below zero; None where not tested.
+        failure_shift: the largest rise of the share of failures to acquire among those that moved
+            by themselves; None where none did.
+    """
+
+    moved: set[Sensor]
+    score_shift: float | None
+    failure_shift: float | None
+
+    @classmethod
+    def of(cls, rows: list[Row], suspect_alpha: float) -> "_Harm":
+        """From the rows of a day; a shift that chance explains by itself is none."""
+        sensors = moved(rows)
+        own = [
+            row | {"statistic": row["statistic"].removeprefix(TREND_PREFIX)}
+            for row in rows
+            if (row["modality"], row["sensor"]) in sensors
+            and row["value"] is not None
+            and math.isfinite(row["value"])
+        ]
+        shifts = [
+            row["value"]
+            for row in own
+            if row["statistic"] == GENUINE_SHIFT
+            and (row["raw_p_value"] is None or row["raw_p_value"] < suspect_alpha)
+        ]
+        failures = [
+            row["value"]
+            for row in own
+            if row["statistic"] == FAILURE_SHIFT and row["verdict"] in MOVED
+        ]
+        return cls(sensors, min(shifts, default=None), max(failures, default=None))
+
+    @property
+    def worse(self) -> bool:
+        """Whether the champion does worse; not where it isn't known."""
+        return (self.score_shift or 0) < 0 or (self.failure_shift or 0) > 0
+
+    def told(self) -> str:
+        """For people."""
+        parts = []
+        if (self.score_shift or 0) < 0:
+            parts.append(f"genuine scores moved by {self.score_shift:.3g}")
+        if (self.failure_shift or 0) > 0:
+            parts.append(f"failures to acquire rose by {self.failure_shift:.3g}")
+        return ", ".join(parts)
 
 
-def _standing(alarms: list[_Row], decisions: list[_Row], champion: str) -> str:
+def _labelled(store: Store, change: Change) -> int:
+    """Captures of known subjects by sensors since they changed: others can't be trained on."""
+    since = pc.field("captured_at") >= _start(change.day)
+    rows = store.read("captures", ["subject_id", "modality", "sensor"], since)
+    known = np.array([bool(subject) for subject in rows["subject_id"].to_pylist()], dtype=np.bool_)
+    modality, sensor = (np.array(rows[n].to_pylist(), np.str_) for n in ("modality", "sensor"))
+    return int(np.count_nonzero(known & change.concerns(modality, sensor)))
+
+
+def _standing(days: list[Row], decisions: list[Row], champion: str) -> str:
     """Why nothing is pending."""
+    alarms = [row for row in days if row["verdict"] in CONFIRMED]
     if not alarms:
         return "no drift alarm"
     newest = max(alarms, key=lambda row: row["day"])
-    answers = [d for d in decisions if d["drift_day"] and d["drift_day"] >= newest["day"]]
+    goes_on = newest["model_version"] == champion  # then it was answered on an earlier day
+    answers = [d for d in decisions if d["drift_day"]]
+    answers = [d for d in answers if goes_on or _answered(d) >= newest["day"]]
     if not answers:
         return (
             f"the drift of {newest['day']} was found by version {newest['model_version']}; "
@@ -140,7 +242,7 @@ def _forced(store: Store, made: RetrainPlan, trigger: str) -> RetrainPlan:
     newest: datetime | None = pc.max(times).as_py()
     end = _start((newest or datetime.now(UTC)).date() + timedelta(days=1))
     reason = f"forced ({trigger}) although: {made.reason}"
-    return RetrainPlan(True, reason, made.day, end.isoformat(), made.numbers)
+    return replace(made, retrain=True, reason=reason, as_of=end.isoformat())
 
 
 def _last_day(champion: Version) -> date | None:

@@ -120,7 +120,7 @@ TABLES: Mapping[str, pa.Schema] = {
     "probes": _schema(
         capture_id=pa.string(),
         model_version=pa.string(),
-        window=pa.string(),  # reference | current
+        window=pa.string(),  # reference | current | enrolled (embedding only)
         day=pa.date32(),
         subject_id=pa.string(),
         modality=pa.string(),
@@ -128,8 +128,8 @@ TABLES: Mapping[str, pa.Schema] = {
         sensor=pa.string(),
         embedding=pa.list_(pa.float32()),
         residual=pa.list_(pa.float32()),  # probe - template; null where nobody is enrolled
-        genuine_score=pa.float32(),
-        top_impostor_score=pa.float32(),
+        genuine_score=pa.float32(),  # log-likelihood ratio by all encoders
+        top_impostor_score=pa.float32(),  # by the embedding alone
         quality=pa.float32(),
         trained_on=pa.bool_(),  # the model was trained on other captures of this subject
     ),
@@ -143,8 +143,9 @@ TABLES: Mapping[str, pa.Schema] = {
         p_value=pa.float64(),  # corrected
         threshold=pa.float64(),
         subjects=pa.int32(),
-        verdict=pa.string(),  # calm | alarm | not_enough_subjects | information
+        verdict=pa.string(),  # a `verdicts.Outcome`
         report=pa.string(),
+        raw_p_value=pa.float64(),  # before the correction; null where nothing was tested
     ),
     "decisions": _schema(
         decision_id=pa.string(),
@@ -156,6 +157,7 @@ TABLES: Mapping[str, pa.Schema] = {
         champion_version=pa.string(),  # before the decision; null when there was none
         challenger_version=pa.string(),
         numbers=pa.string(),  # JSON: every figure the gate looked at
+        drift_until=pa.date32(),  # the last day of the drift that is answered; drift_day its first
     ),
 }
 

@@ -19,7 +19,8 @@ from biometric_core.errors import CaptureRefused, DataError, FailureToAcquire
 from biometric_core.executors import Executor, choose, map_chunks
 from biometric_core.iris import paint_out
 from biometric_core.iris.paint_out import PaintedSample, PaintOut
-from biometric_core.preprocess import SECONDS_PER_CAPTURE, prepare
+from biometric_core.prepare import one_thread, prepare
+from biometric_core.preprocess import SECONDS_PER_CAPTURE
 from biometric_core.progress import track
 from biometric_core.quality import decode
 from biometric_core.schemas import Modality, Sample
@@ -145,7 +146,8 @@ def prepare_files(
 
 
 def _prepare_chunk(chunk: _Chunk) -> list[Sample | str]:
-    return [_prepared(data, modality, chunk) for modality, data in chunk.files]
+    with one_thread():
+        return [_prepared(data, modality, chunk) for modality, data in chunk.files]
 
 
 def _prepared(data: bytes, modality: Modality, chunk: _Chunk) -> Sample | str:

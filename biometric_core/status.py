@@ -1,22 +1,22 @@
-"""Where an installation stands: models, last drift verdicts, last decisions, rows in the tables."""
+"""Where an installation stands: models, the last day, alarms, decisions, and what to do next."""
 
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from biometric_core import decisions
+from biometric_core import decisions, retraining
 from biometric_core.config import Config
 from biometric_core.errors import ServiceError
+from biometric_core.judged_days import JudgedDay, judged_days, moved_since, of_sensors
 from biometric_core.schemas import KEYS
 from biometric_core.store import Store
 from biometric_core.tracking import registry
 from biometric_core.tracking.client import tracking_uri
 from biometric_core.tracking.registry import Version
-from biometric_core.verdicts import Outcome
+from biometric_core.verdicts import CONFIRMED, Outcome
 
 _LAST_DECISIONS = 5
 _SHOWN_TAGS = ("iris_eer", "fingerprint_eer", "fused_eer")
-_SEVERITY = (Outcome.ALARM, Outcome.NOT_ENOUGH, Outcome.CALM)
 
 
 def status(config: Config) -> dict[str, Any]:
@@ -24,24 +24,29 @@ def status(config: Config) -> dict[str, Any]:
 
     Returns:
         `model` (name), `champion`, `challenger`, `previous` (each None or version, run, since,
-        error rates), `verdicts` (last day of each modality and sensor), `decisions` (the last five,
-        newest first), `tables` (rows by name), `problem` (None, or why MLflow didn't answer) and
-        `next` (what to do).
+        error rates), `day` (the last judged one: verdict, since when, p-value, model version,
+        report; None before the first), `verdicts` (its worst of each modality and sensor),
+        `alarms` (what stands: modality, sensor, since, and the decision that answered it),
+        `retraining` (None without a champion, or whether it is due, and why), `decisions` (the
+        last five, newest first), `tables` (rows by name), `problem` (None, or why MLflow didn't
+        answer) and `next` (what to do).
     """
     store = Store.of(config)
     history = decisions.read(store)
     models, problem = _models(config, history)
-    tables = {name: store.read(name, [keys[0]]).num_rows for name, keys in KEYS.items()}
-    verdicts = _verdicts(store)
-    return {
+    days = judged_days(store)
+    told: dict[str, Any] = {
         "model": config.mlflow.model_name,
         **models,
-        "verdicts": verdicts,
+        "day": _day(days),
+        "verdicts": of_sensors(days),
+        "alarms": _alarms(days, history),
+        "retraining": _retraining(config, models, problem),
         "decisions": [_shown(one) for one in reversed(history[-_LAST_DECISIONS:])],
-        "tables": tables,
+        "tables": {name: store.read(name, [keys[0]]).num_rows for name, keys in KEYS.items()},
         "problem": problem,
-        "next": problem or _next(models, tables, verdicts),
     }
+    return {**told, "next": problem or _next(told)}
 
 
 def _models(config: Config, history: list[decisions.Decision]) -> tuple[dict[str, Any], str | None]:
@@ -79,17 +84,44 @@ def _described(version: Version) -> dict[str, Any]:
     }
 
 
-def _verdicts(store: Store) -> list[dict[str, Any]]:
-    """The worst verdict of the last judged day, for each modality and sensor."""
-    rows = [row for row in store.read("drift").to_pylist() if row["verdict"] in _SEVERITY]
-    last: dict[tuple[str, str], dict[str, Any]] = {}
-    for row in sorted(rows, key=lambda r: (r["day"], -_SEVERITY.index(r["verdict"]))):
-        last[row["modality"], row["sensor"]] = row  # the last of the newest day is its worst
-    names = ("modality", "sensor", "verdict", "statistic", "p_value", "model_version", "report")
-    return [
-        {"day": row["day"].isoformat(), **{name: row[name] for name in names}}
-        for _, row in sorted(last.items())
-    ]
+def _day(days: list[JudgedDay]) -> dict[str, Any] | None:
+    if not days:
+        return None
+    last = days[-1]
+    return {
+        "day": last.day.isoformat(),
+        "verdict": last.verdict,
+        "since": last.since.isoformat(),
+        "p_value": last.p_value,
+        "model_version": last.model_version,
+        "report": last.report,
+    }
+
+
+def _alarms(days: list[JudgedDay], history: list[decisions.Decision]) -> list[dict[str, Any]]:
+    """What is confirmed and hasn't gone away on the last judged day."""
+    if not days or days[-1].verdict not in CONFIRMED:
+        return []
+    found = []
+    for (modality, sensor), since in moved_since(days).items():
+        answers = [
+            f"version {one.challenger_version} {one.decision}"
+            for one in history
+            if one.drift_day and (one.drift_until or one.drift_day) >= since.isoformat()
+        ]
+        answer = answers[-1] if answers else None
+        told = {"modality": modality, "sensor": sensor, "since": since.isoformat()}
+        found.append({**told, "answered": answer})
+    return found
+
+
+def _retraining(
+    config: Config, models: dict[str, Any], problem: str | None
+) -> dict[str, Any] | None:
+    if problem or models[registry.CHAMPION] is None:
+        return None
+    made = retraining.plan(config, trigger="status")
+    return {"due": made.retrain, "reason": made.reason, "day": made.day}
 
 
 def _shown(decision: decisions.Decision) -> dict[str, Any]:
@@ -97,17 +129,27 @@ def _shown(decision: decisions.Decision) -> dict[str, Any]:
     return {name: value for name, value in asdict(decision).items() if name not in hidden}
 
 
-def _next(models: dict[str, Any], tables: dict[str, int], verdicts: list[dict[str, Any]]) -> str:
-    if not tables["captures"]:
+def _next(told: dict[str, Any]) -> str:
+    if not told["tables"]["captures"]:
         return (
             "nothing here yet: `make run` shows the whole loop, `biometric ingest` takes yours in"
         )
-    if not tables["features"]:
+    if not told["tables"]["features"]:
         return "captures wait to be prepared: `biometric preprocess`"
-    if models[registry.CHALLENGER] is not None:
+    if told[registry.CHALLENGER] is not None:
         return "a challenger waits for the gate: `biometric promote`"
-    if models[registry.CHAMPION] is None:
+    if told[registry.CHAMPION] is None:
         return "no champion yet: `biometric train`, `evaluate` and `promote`, or biometric_training"
-    if any(verdict["verdict"] == Outcome.ALARM for verdict in verdicts):
-        return "drift was found on the last day that was judged: see the report"
+    day = told["day"]
+    if told["retraining"]["due"]:
+        return (
+            "retraining is due: the alarm's event starts biometric_retraining; trigger it where "
+            "it is not under way"
+        )
+    if told["alarms"]:
+        return f"drift was found and stands: read {day['report']}; {told['retraining']['reason']}"
+    if day and day["verdict"] == Outcome.SUSPECT:
+        return "the last day is suspect: wait for the next days to confirm it or not"
+    if day and day["verdict"] == Outcome.NOT_ENOUGH:
+        return "the last day had too few comparable people for a verdict: see its failures"
     return "nothing: the champion serves and no drift is known"

@@ -20,6 +20,45 @@ def show(record: dict[str, Any]) -> None:
     Console().print(table)
 
 
+def show_days(record: dict[str, Any]) -> None:
+    """Print the verdicts of several days, a line for each."""
+    show({day["day"]: f"{day['verdict']}: {day['reason']}" for day in record["days"]})
+
+
+def show_status(record: dict[str, Any]) -> None:
+    """Print where an installation stands, a line for each thing."""
+    told: dict[str, Any] = {"model": record["model"]}
+    told |= {alias: _version(record[alias]) for alias in ("champion", "challenger", "previous")}
+    day, plan = record["day"], record["retraining"]
+    if day:
+        p_value = "" if day["p_value"] is None else f", p {day['p_value']:.2g}"
+        since = f", so since {day['since']}" if day["since"] != day["day"] else ""
+        told["last day"] = f"{day['day']}: {day['verdict']}{since}{p_value}, report {day['report']}"
+    told["alarms"] = [
+        f"{one['modality']}, sensor {one['sensor']}: since {one['since']}, "
+        f"{one['answered'] or 'not answered yet'}"
+        for one in record["alarms"]
+    ] or "none stands"
+    if plan:
+        told["retraining"] = f"{'due' if plan['due'] else 'not due'}: {plan['reason']}"
+    told["decisions"] = [
+        f"{one['decided_at'][:16]} version {one['challenger_version']} {one['decision']}: "
+        f"{one['reason']}"
+        for one in record["decisions"]
+    ] or "none yet"
+    told["tables"] = ", ".join(f"{name} {rows}" for name, rows in record["tables"].items())
+    show({**told, **({"problem": record["problem"]} if record["problem"] else {})})
+    show({"next": record["next"]})
+
+
+def _version(model: dict[str, Any] | None) -> str:
+    if model is None:
+        return "none"
+    rates = [f"{name} {100 * model[name]:.2f} %" for name in model if name.endswith("_eer")]
+    told = f"version {model['version']} since {model['since'][:16]}"
+    return ", ".join([told, *rates, f"run {model['run_id']}"])
+
+
 _WIDTH = 132
 _COLUMNS = {
     "FNMR@1 %": "fnmr_at_fmr_0.01",

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import torch
 from torch import Tensor
 
@@ -33,6 +34,7 @@ class Fitted:
         subjects: classes of the fused head, in order.
         identities: classes of the identity heads, in order.
         history: per epoch: `epoch`, `loss` and its parts, `lr`, `seconds`, `samples_per_second`,
+            `data_seconds` and `data_share` (time spent waiting for batches),
             and `eer_<modality>`, `separation_<modality>` of the validation subjects.
         epochs_run: epochs that were run.
         best_epoch: the one whose tensors these are, from 1.
@@ -155,9 +157,11 @@ def _check(train: Sets, validation: Sets, config: Config) -> None:
 @contextmanager
 def _threads(count: int | None) -> Iterator[None]:
     """Use `count` threads inside, as many as before afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(count or before[0])
+    cv2.setNumThreads(count or before[1])
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])

@@ -4,8 +4,11 @@ import hashlib
 import json
 import logging
 import math
+import os
+import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -13,13 +16,17 @@ import torch
 from torch import Tensor, nn
 
 from biometric_core import pretrained
-from biometric_core.batches import Classes, Rows, assemble, epoch_rows, labelled, steps
+from biometric_core.batches import Classes, Order, Rows, epoch_rows, labelled, steps
 from biometric_core.checkpoint import TrainingState
 from biometric_core.config import Config
-from biometric_core.dataset import CaptureSet
-from biometric_core.errors import ModelError
-from biometric_core.models import BiometricNet, ModelSpec
+from biometric_core.dataset import CaptureSet, Images
+from biometric_core.errors import ConfigError, ModelError
+from biometric_core.feed import feed
+from biometric_core.models import BiometricNet, ModelSpec, TrainingBatch
 from biometric_core.models.heads import ArcFaceHead
+from biometric_core.models.net import ORDER
+from biometric_core.optimiser import load_tensors, make_optimiser, tensors_of
+from biometric_core.pixels import Pixels
 from biometric_core.schemas import Modality
 from biometric_core.validation import open_set
 
@@ -57,9 +64,16 @@ def fit_digest(train: Sets, validation: Sets, config: Config) -> str:
             digest.update(f"{role} {modality} {found.images.shape}".encode())
             for names in (found.capture_id, found.identity):
                 digest.update("\n".join(names).encode())
-            for array in (found.images, found.masks):
-                digest.update(np.ascontiguousarray(array).data)
+            for images in (found.images, found.masks):
+                digest.update(_named(images))
     return digest.hexdigest()[:16]
+
+
+def _named(images: Images) -> bytes:
+    """What tells pixels apart beside the capture ids: how they were prepared, else themselves."""
+    if isinstance(images, Pixels):
+        return images.origin.prepared_by.encode()
+    return hashlib.sha256(np.ascontiguousarray(images).data).digest()
 
 
 class Trainer:
@@ -100,8 +114,10 @@ class Trainer:
             self.net.branches[modality.value].requires_grad_(False)
         self.net.to(self.device)
         self.net.to(memory_format=torch.channels_last)
+        if self.settings.compile:
+            _compiled(self.net)
         self.module = wrap(self.net) if wrap else self.net
-        self.optimiser = _optimiser(self.net, config, self.pretrained)
+        self.optimiser = make_optimiser(self.net, config, self.pretrained)
         precision = self.settings.precision
         self.bfloat16 = precision == "bf16" or (precision == "auto" and pays_bfloat16(self.device))
         self.state = TrainingState(fit_digest(train, validation, config))
@@ -110,7 +126,7 @@ class Trainer:
         """Continue from `state`."""
         self.state = state
         self.net.load_state_dict(state.model)
-        _load_optimiser(self.optimiser, state.optimiser)
+        load_tensors(self.optimiser, state.optimiser)
 
     def run_epoch(self) -> dict[str, float]:
         """Train for one epoch, validate, and bring `state` up to date; returns the metrics."""
@@ -118,9 +134,13 @@ class Trainer:
         plan, generator = self._plan(epoch)
         self._training_mode()
         losses: list[dict[str, float]] = []
+        batches = self._batches(plan, generator)
+        waited = 0.0
         for number, rows in enumerate(plan):
             rate = self._set_pace(epoch + number / len(plan))
-            losses.append(self._step(rows, generator))
+            seconds, found = self._step(rows, batches)
+            waited += seconds
+            losses.append(found)
         seconds = time.perf_counter() - start
         samples = sum(int((rows.captures >= 0).sum()) for rows in plan) * self.world
         metrics = {
@@ -129,6 +149,8 @@ class Trainer:
             "lr": rate,
             "seconds": seconds,
             "samples_per_second": samples / seconds,
+            "data_seconds": waited,
+            "data_share": waited / seconds,
         }
         figures = open_set(self.net, self.validation, self.device) if self.rank == 0 else {}
         metrics |= figures if self.agree is None else self.agree(figures)
@@ -145,28 +167,59 @@ class Trainer:
         """The steps of an epoch and the randomness in them, from (seed, epoch) alone."""
         rng = np.random.default_rng((self.settings.seed, epoch))
         size = self.settings.batch_size
-        rows = epoch_rows(self.data, self.settings.min_steps * size, rng)
+        order = Order(self.settings.impressions, self.settings.shuffle_rows)
+        rows = epoch_rows(self.data, self.settings.min_steps * size, rng, order)
         seeds = np.random.SeedSequence((self.settings.seed, epoch, self.rank))
         generator = torch.Generator(device=self.device)
         generator.manual_seed(int(seeds.generate_state(1)[0]))
-        return steps(rows, size, self.rank, self.world), generator
+        together = self.settings.impressions is not None
+        return steps(rows, size, self.rank, self.world, together=together), generator
 
-    def _step(self, rows: Rows, generator: torch.Generator) -> dict[str, float]:
-        batch = assemble(rows, self.data, self.device, generator)
+    def _batches(self, plan: list[Rows], generator: torch.Generator) -> Iterator[TrainingBatch]:
+        parts = [part for rows in plan for part in self._parts(rows)]
+        return feed(parts, self.data, self.device, generator, alone=self.world == 1)
+
+    def _parts(self, rows: Rows) -> list[Rows]:
+        """The micro-steps of a step, at least one: an empty share still exchanges gradients."""
+        index = np.array_split(np.arange(len(rows)), self.settings.accumulate)
+        return [rows.part(part) for part in index if len(part)] or [rows]
+
+    def _step(self, rows: Rows, batches: Iterator[TrainingBatch]) -> tuple[float, dict[str, float]]:
+        """One step of the optimiser; returns the seconds it waited for data, and the losses."""
+        parts = self._parts(rows)
+        waited, sums = 0.0, dict[str, float]()
+        self.optimiser.zero_grad(set_to_none=True)
+        for number, part in enumerate(parts, start=1):
+            start = time.perf_counter()
+            batch = next(batches)
+            waited += time.perf_counter() - start
+            # Workers exchange gradients once a step, with the last part.
+            with self._apart(number < len(parts)):
+                for name, value in self._backward(batch, part, rows).items():
+                    sums[name] = sums.get(name, 0.0) + value
+        nn.utils.clip_grad_norm_(self.net.parameters(), GRADIENT_NORM)
+        self.optimiser.step()
+        return waited, sums
+
+    def _apart(self, apart: bool) -> AbstractContextManager[Any]:
+        """Keeps gradients from being exchanged inside, where there are other workers."""
+        found: Callable[[], AbstractContextManager[Any]] | None
+        found = getattr(self.module, "no_sync", None) if apart else None
+        return found() if found else nullcontext()
+
+    def _backward(self, batch: TrainingBatch, part: Rows, rows: Rows) -> dict[str, float]:
+        """Gradients of a part's share in the step's loss; returns the shares."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             losses: dict[str, Tensor] = self.module(batch)
-        total = torch.stack(list(losses.values())).sum()
+        shares = {name: loss * _share(name, part, rows) for name, loss in losses.items()}
+        total = torch.stack(list(shares.values())).sum()
         if not math.isfinite(total.item()):
             raise ModelError(
                 f"the loss is not finite in epoch {self.state.epochs_run + 1}: "
                 "lower training.learning_rate, or set training.precision to fp32"
             )
-        self.optimiser.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.net.parameters(), GRADIENT_NORM)
-        self.optimiser.step()
-        parts = {f"loss_{name}": loss.item() for name, loss in losses.items()}
-        return {"loss": total.item(), **parts}
+        return {"loss": total.item(), **{f"loss_{n}": loss.item() for n, loss in shares.items()}}
 
     def _set_pace(self, progress: float) -> float:
         """Learning rate (linear warm-up, then a cosine) and margin, which grows to its full size.
@@ -193,7 +246,7 @@ class Trainer:
         state.epochs_run += 1
         state.history.append(metrics)
         state.model = _copied(self.net.state_dict())
-        state.optimiser = _optimiser_tensors(self.optimiser)
+        state.optimiser = tensors_of(self.optimiser)
         score = metrics.get("separation", -metrics.get("loss", math.inf))
         if state.best_score is None or score > state.best_score:
             state.best_score, state.best_epoch = score, state.epochs_run
@@ -202,6 +255,23 @@ class Trainer:
         state.finished = (
             state.epochs_run >= self.settings.epochs or waited >= self.settings.patience
         )
+
+
+def _share(name: str, part: Rows, rows: Rows) -> float:
+    """How much the mean loss of a part weighs in that of the step: its share of the captures."""
+    if name not in [modality.value for modality in ORDER]:
+        return len(part) / max(1, len(rows))
+    place = [modality.value for modality in ORDER].index(name)
+    own, every = ((found.captures[:, place] >= 0).sum() for found in (part, rows))
+    return float(own / every)
+
+
+def _compiled(net: BiometricNet) -> None:
+    """Have the branches translated on first use; the names of the tensors stay as they are."""
+    if not (torch.cuda.is_available() or shutil.which(os.environ.get("CXX", "g++"))):
+        raise ConfigError("training.compile needs a C++ compiler (g++): install one, or set false")
+    for branch in net.branches.values():
+        branch.compile(dynamic=True)
 
 
 def _spec(train: Sets, classes: Classes, config: Config) -> ModelSpec:
@@ -229,47 +299,7 @@ def _seeded_net(spec: ModelSpec, seed: int) -> BiometricNet:
 
 def _nothing_to_learn(captures: CaptureSet) -> bool:
     """Whether every eye or finger was captured once: how captures differ can't be seen in them."""
-    return len(np.unique(captures.identity)) == len(captures)
-
-
-def _optimiser(
-    net: BiometricNet, config: Config, pretrained: Sequence[Modality]
-) -> torch.optim.AdamW:
-    """AdamW; no decay on biases and normalisation, smaller steps for pretrained branches."""
-    settings = config.training
-    started = tuple(f"branches.{modality}." for modality in pretrained)
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, parameter in net.named_parameters():
-        if parameter.requires_grad:
-            kind = name.startswith(started), parameter.ndim > 1
-            groups.setdefault(kind, []).append(parameter)
-    options: list[dict[str, Any]] = [
-        {
-            "params": chosen,
-            "share": settings.pretrained_rate if known else 1.0,
-            "weight_decay": settings.weight_decay if matrix else 0.0,
-        }
-        for (known, matrix), chosen in groups.items()
-    ]
-    return torch.optim.AdamW(options, lr=settings.learning_rate)
-
-
-def _optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    state = optimiser.state_dict()["state"]
-    return {
-        f"{number}.{name}": tensor.detach().cpu().clone()
-        for number, tensors in state.items()
-        for name, tensor in tensors.items()
-    }
-
-
-def _load_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        number, name = key.split(".", 1)
-        # A copy: the optimiser updates these in place, and the loaded state must stay as it is.
-        state.setdefault(int(number), {})[name] = tensor.clone()
-    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+    return len(np.unique(captures.identity)) == len(np.unique(captures.capture_id))
 
 
 def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from filelock import FileLock
 
+from biometric_core.change import Change
 from biometric_core.config import Config
 from biometric_core.dataset import CaptureSet, load_captures
+from biometric_core.emphasis import Emphasis
 from biometric_core.errors import DataError
 from biometric_core.preprocess import preprocess_version
 from biometric_core.schemas import Modality, Split
@@ -71,6 +73,7 @@ class TrainingData:
         as_of: captures taken before this time took part.
         features_version: Delta version of the feature table.
         captures_version: Delta version of the capture table.
+        emphasis: which captures are weighted, and how; None where all count alike.
     """
 
     train: dict[Modality, CaptureSet]
@@ -78,6 +81,7 @@ class TrainingData:
     as_of: datetime
     features_version: int
     captures_version: int
+    emphasis: Emphasis | None = None
 
     @property
     def subjects(self) -> int:
@@ -87,29 +91,82 @@ class TrainingData:
     @property
     def captures(self) -> int:
         """Number of captures to train on."""
-        return sum(len(found) for found in self.train.values())
+        return sum(len(np.unique(found.capture_id)) for found in self.train.values())
 
 
-def load_training_data(config: Config, as_of: datetime | None = None) -> TrainingData:
+@dataclass(frozen=True)
+class _Past:
+    """The data of an earlier run: versions of the tables, the end of the captures, weights."""
+
+    features: int
+    captures: int
+    as_of: datetime
+    emphasis: Emphasis | None
+
+    @classmethod
+    def of(cls, config: Config, run_id: str) -> "_Past":
+        tags = runs.get_run(config, run_id).tags
+        wanted = preprocess_version(config)
+        try:
+            found = cls(
+                int(tags["data_version"]),
+                int(tags["captures_version"]),
+                datetime.fromisoformat(tags["as_of"]),
+                Emphasis.from_tags(tags),
+            )
+            prepared = tags["preprocess_version"]
+        except (KeyError, ValueError) as error:
+            raise DataError(
+                f"run {run_id} doesn't name its data ({error}): it is no training run"
+            ) from error
+        if prepared != wanted:
+            raise DataError(
+                f"run {run_id} was trained on captures prepared as {prepared}, the configuration "
+                f"says {wanted}: set `preprocess` back"
+            )
+        return found
+
+
+def load_training_data(
+    config: Config,
+    as_of: datetime | None = None,
+    like: str | None = None,
+    change: Change | None = None,
+) -> TrainingData:
     """Read the captures a model may see; test subjects are left out here and never come near it.
 
+    Args:
+        config: names the store.
+        as_of: only captures taken before this time.
+        like: a training run; the data are exactly those it was trained on.
+        change: captures that a changed sensor took count `retraining.new_weight` times.
+
     Raises:
-        DataError: nothing is prepared, or fewer subjects than `training.min_subjects`.
+        DataError: nothing is prepared, fewer subjects than `training.min_subjects`, or the run's
+            table versions don't exist any more.
+        ModelError: there is no such run.
     """
     store = Store.of(config)
     features, captures = store.version("features"), store.version("captures")
-    sets = load_captures(store, config, as_of=as_of, version=features)
+    emphasis = Emphasis(change, config.retraining.new_weight) if change else None
+    if like is not None:
+        past = _Past.of(config, like)
+        features, captures, as_of = past.features, past.captures, past.as_of
+        emphasis = past.emphasis
+    sets = load_captures(store, config, as_of=as_of, version=features, captures_version=captures)
     if features is None or captures is None or not sets:
         raise DataError(
             f"no prepared captures before {as_of}: run `biometric ingest` and preprocess"
         )
     last = max(found.captured_at.max() for found in sets.values()) + np.timedelta64(1, "us")
+    chosen = _chosen({m: found.select(training_rows(found)) for m, found in sets.items()})
     data = TrainingData(
-        _chosen({m: found.select(training_rows(found)) for m, found in sets.items()}),
+        emphasis.applied(chosen, config.training.seed) if emphasis else chosen,
         _chosen({m: found.select(found.split == Split.VALIDATION) for m, found in sets.items()}),
         _utc(as_of or last.astype(datetime)),
         features,
         captures,
+        emphasis,
     )
     if data.subjects < config.training.min_subjects:
         raise DataError(
@@ -145,6 +202,8 @@ def train(
     config: Config,
     *,
     as_of: datetime | None = None,
+    like: str | None = None,
+    change: Change | None = None,
     force: bool = False,
     resume: bool = True,
 ) -> TrainResult:
@@ -156,6 +215,8 @@ def train(
     Args:
         config: the whole configuration goes into the run.
         as_of: only captures taken before this time; all when None.
+        like: an earlier run, to train on exactly its data again, whatever has come since.
+        change: after drift, what changed: captures of it count `retraining.new_weight` times.
         force: train even if a finished run exists.
         resume: go on from a checkpoint and an unfinished run.
 
@@ -165,21 +226,21 @@ def train(
         ServiceError: MLflow can't be reached; the checkpoint stays for the next attempt.
     """
     start = time.perf_counter()
-    data = load_training_data(config, as_of)
+    data = load_training_data(config, as_of, like, change)
     digest = training_digest(data, config)
     store = Store.of(config)
     # A second call with the same data waits here, and then finds the run that the first one made.
     with FileLock(store.path("locks", f"training-{digest}.lock")):
+        folder = store.path("checkpoints", digest)
         known = None if force else _find(config, digest, "FINISHED")
         if known is None:
             unfinished = _find(config, digest, "RUNNING", "FAILED", "KILLED") if resume else None
-            folder = store.path("checkpoints", digest)
             run_id = _train(config, data, digest, folder, unfinished, resume)
-            shutil.rmtree(folder, ignore_errors=True)
             info = runs.get_run(config, run_id)
         else:
             info = known
             _log.info("run %s was trained on exactly these data: reused", info.run_id)
+        shutil.rmtree(folder, ignore_errors=True)  # a call that was killed may have left it
     return _result(info, data, known is not None, time.perf_counter() - start)
 
 
@@ -260,6 +321,7 @@ def _tags(config: Config, data: TrainingData, digest: str) -> dict[str, str]:
         "preprocess_version": preprocess_version(config),
         "config_digest": config.digest(),
     }
+    tags |= data.emphasis.tags() if data.emphasis else {}
     return tags | ({"git_commit": commit, "mlflow.source.git.commit": commit} if commit else {})
 
 

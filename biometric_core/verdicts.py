@@ -1,58 +1,81 @@
 """From the probes of a day to verdicts: one row for each modality, sensor and statistic.
 
-Only the residual T2 and the shift of the genuine score can raise an alarm, after Holm's correction
-over all of them. The rest informs: what else moved, and whether it is other people or other pixels.
+What the sensor delivers is tested: residuals, genuine scores, quality, failures to acquire, of the
+day and of the recent days; Holm's correction (1979) runs over all of them. The rest informs: who
+came, and what the measures were.
 """
 
 import math
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
 
-import numpy as np
-
 from biometric_core import drift
 from biometric_core.config import Monitoring
-from biometric_core.drift import Design, Window
+from biometric_core.drift import Statistic
+from biometric_core.permutation import Design, design, holm
+from biometric_core.windows import MEASURES, Attempts, Window
 
 FAILURE_RATE = "failure_rate"
-QUALITY = "quality"
+QUALITY, SHARPNESS, CONTRAST, BRIGHTNESS = MEASURES
 UNIDENTIFIED = "unidentified"
-TESTED = (drift.RESIDUAL_T2, drift.GENUINE_SHIFT)
+TESTED = (*drift.DAILY, *drift.TREND)
+DAY = "day"
+ALL = "all"
 
 
 class Outcome(StrEnum):
     """What a row says."""
 
     CALM = "calm"
+    SUSPECT = "suspect"  # below the weaker threshold only: one such day is no alarm
     ALARM = "alarm"
+    STANDING = "standing"  # of a day: confirmed, but the alarm of this drift was sent before
     NOT_ENOUGH = "not_enough_subjects"
     INFORMATION = "information"  # never raises an alarm
 
 
+CONFIRMED = (Outcome.ALARM, Outcome.STANDING)
+MOVED = (*CONFIRMED, Outcome.SUSPECT)
+SEVERITY = (*MOVED, Outcome.NOT_ENOUGH, Outcome.CALM)
+"""The worst first. Information is no verdict."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """What one sensor delivered in a stretch of time.
+
+    Attributes:
+        probes: whose identity is enrolled.
+        attempts: all captures.
+    """
+
+    probes: Window
+    attempts: Attempts
+
+
 @dataclass(frozen=True)
 class Group:
-    """A day's probes of one modality and sensor, and the reference they are compared with.
+    """A day of one modality and sensor, and the reference it is compared with.
 
     Attributes:
         modality: of the probes.
         sensor: of the day's probes.
-        reference: probes of the reference window.
-        current: probes of the day whose identity is enrolled.
+        reference: probes of the reference window, and attempts before the model was trained.
+        today: probes and attempts of the day.
+        recent: those of the recent days and the day, weighted by age; None where the day stands
+            alone.
         unidentified: probes of the day with nobody enrolled to compare with; kept apart.
-        captures: captures of the day, acquired or not.
-        failed: how many of them could not be acquired.
     """
 
     modality: str
     sensor: str
-    reference: Window
-    current: Window
+    reference: Span
+    today: Span
+    recent: Span | None = None
     unidentified: int = 0
-    captures: int = 0
-    failed: int = 0
 
     @property
     def name(self) -> str:
@@ -67,10 +90,11 @@ class Verdict:
     Attributes:
         modality, sensor, statistic: what was looked at.
         value: of the statistic; None where it could not be computed.
-        p_value: corrected for `calm` and `alarm`, plain for `information`; None where not tested.
+        p_value: corrected where tested, plain for `information`; None where there is none.
         threshold: an alarm has a p-value below it; None for information.
-        subjects: subjects of the day that could be compared.
+        subjects: subjects that could be compared.
         verdict: an `Outcome`.
+        raw_p_value: before the correction; None where nothing was tested.
     """
 
     modality: str
@@ -81,6 +105,7 @@ class Verdict:
     threshold: float | None
     subjects: int
     verdict: str
+    raw_p_value: float | None = None
 
 
 def judge(groups: Sequence[Group], settings: Monitoring, day: date) -> list[Verdict]:
@@ -91,86 +116,142 @@ def judge(groups: Sequence[Group], settings: Monitoring, day: date) -> list[Verd
 
     Args:
         groups: one for each modality and sensor of the day.
-        settings: alpha (after correction), permutations, least number of subjects, seed.
+        settings: thresholds, permutations, least number of subjects, seed.
         day: makes the permutations of each day their own, and the same at every run.
     """
-    plans = [drift.design(group.reference, group.current) for group in groups]
-    able = _able(plans, settings)
-    tests = len(TESTED) * max(1, sum(able))
+    tests = [_tests(group) for group in groups]
+    every = [test for found in tests for test in found]
+    able = _able(every, settings)
     # Fewer relabellings than this, and the correction would leave no p-value below alpha.
-    permutations = max(settings.permutations, math.ceil(2 * tests / settings.alpha))
-    plain: list[drift.Statistic] = []
-    rows: list[list[Verdict]] = []
-    for group, plan, enough in zip(groups, plans, able, strict=True):
-        seed = _seed(settings.seed, day, group)
-        found: list[drift.Statistic] = []
+    count = sum(len(test.names) for test, ok in zip(every, able, strict=True) if ok)
+    permutations = max(settings.permutations, math.ceil(2 * max(1, count) / settings.alpha))
+    enough = iter(able)
+    rows: list[Verdict] = []
+    for group, planned in zip(groups, tests, strict=True):
+        for test in planned:
+            seed = _seed(settings.seed, day, group, test.prefix + test.kind)
+            rows += test.verdicts(group, next(enough), permutations, seed)
+        rows += _information(group, settings, _seed(settings.seed, day, group, "population"))
+    return _corrected(rows, settings)
+
+
+@dataclass(frozen=True)
+class _Test:
+    """Tests of one kind on one span: a shared design, several statistics."""
+
+    kind: str
+    prefix: str
+    names: tuple[str, ...]
+    plan: Design
+    span: Span
+
+    def verdicts(
+        self, group: Group, enough: bool, permutations: int, seed: list[int]
+    ) -> Iterator[Verdict]:
+        found: dict[str, Statistic] = {}
         if enough:
-            found = drift.drift_tests(
-                group.reference, group.current, plan, permutations=permutations, seed=seed
+            found = {one.name: one for one in self._run(group.reference, permutations, seed)}
+        for name in self.names:
+            one = found.get(name)
+            yield Verdict(
+                group.modality,
+                group.sensor,
+                self.prefix + name,
+                one.value if one else None,
+                one.p_value if one else None,
+                None,
+                self.plan.subjects,
+                Outcome.NOT_ENOUGH.value,
+                one.p_value if one else None,
             )
-            plain += [statistic for statistic in found if statistic.name in TESTED]
-        population = drift.population_test(
-            group.reference, group.current, permutations=settings.permutations, seed=seed
-        )
-        rows.append(_information(group, plan, found, population))
-    corrected = iter(drift.holm([s.p_value for s in plain]))
-    statistics = iter(plain)
-    result: list[Verdict] = []
-    for group, plan, enough, informed in zip(groups, plans, able, rows, strict=True):
-        for name in TESTED:
-            tested = (next(statistics), next(corrected)) if enough else None
-            result.append(_verdict(group, plan, name, tested, settings.alpha))
-        result += informed
-    return result
+
+    def _run(self, reference: Span, permutations: int, seed: list[int]) -> list[Statistic]:
+        if self.kind == _PROBES:
+            return drift.probe_tests(
+                reference.probes, self.span.probes, self.plan, permutations=permutations, seed=seed
+            )
+        return [
+            drift.failure_test(
+                reference.attempts,
+                self.span.attempts,
+                self.plan,
+                permutations=permutations,
+                seed=seed,
+            )
+        ]
 
 
-def _able(plans: Sequence[Design], settings: Monitoring) -> list[bool]:
-    enough = [plan.subjects >= settings.min_subjects for plan in plans]
-    tests = len(TESTED) * sum(enough)
+_PROBES, _ATTEMPTS = "probes", "attempts"
+
+
+def _tests(group: Group) -> list[_Test]:
+    found = []
+    for prefix, span in (("", group.today), (drift.TREND_PREFIX, group.recent)):
+        if span is not None:
+            of_probes = design(group.reference.probes, span.probes)
+            of_attempts = design(group.reference.attempts, span.attempts)
+            found.append(_Test(_PROBES, prefix, drift.DAILY[:3], of_probes, span))
+            found.append(_Test(_ATTEMPTS, prefix, drift.DAILY[3:], of_attempts, span))
+    return found
+
+
+def _able(tests: Sequence[_Test], settings: Monitoring) -> list[bool]:
+    enough = [test.plan.subjects >= settings.min_subjects for test in tests]
+    count = sum(len(test.names) for test, ok in zip(tests, enough, strict=True) if ok)
     return [
-        ok and plan.smallest_p * tests < settings.alpha
-        for ok, plan in zip(enough, plans, strict=True)
+        ok and test.plan.smallest_p * count < settings.alpha
+        for ok, test in zip(enough, tests, strict=True)
     ]
 
 
-def _seed(seed: int, day: date, group: Group) -> list[int]:
-    return [seed, day.toordinal(), zlib.crc32(f"{group.modality}/{group.sensor}".encode())]
+def _corrected(rows: Sequence[Verdict], settings: Monitoring) -> list[Verdict]:
+    """The same rows with corrected p-values and outcomes."""
+    tested = [row.raw_p_value for row in rows if row.raw_p_value is not None]
+    corrected = iter(holm(tested))
+    result = []
+    for row in rows:
+        if row.raw_p_value is not None:
+            p_value = next(corrected)
+            outcome = outcome_of(p_value, settings).value
+            row = replace(row, p_value=p_value, verdict=outcome)
+        if row.statistic in TESTED:
+            row = replace(row, threshold=settings.alpha)
+        result.append(row)
+    return result
 
 
-def _verdict(
-    group: Group,
-    plan: Design,
-    name: str,
-    tested: tuple[drift.Statistic, float] | None,
-    alpha: float,
-) -> Verdict:
-    value = p_value = None
-    outcome = Outcome.NOT_ENOUGH
-    if tested is not None:
-        value, p_value = tested[0].value, tested[1]
-        outcome = Outcome.ALARM if p_value < alpha else Outcome.CALM
-    return Verdict(
-        group.modality, group.sensor, name, value, p_value, alpha, plan.subjects, outcome.value
-    )
+def outcome_of(p_value: float, settings: Monitoring) -> Outcome:
+    """What a corrected p-value says by itself."""
+    if p_value < settings.alpha:
+        return Outcome.ALARM
+    return Outcome.SUSPECT if p_value < settings.suspect_alpha else Outcome.CALM
 
 
-def _information(
-    group: Group,
-    plan: Design,
-    found: Sequence[drift.Statistic],
-    population: drift.Statistic | None,
-) -> list[Verdict]:
+def _seed(seed: int, day: date, group: Group, what: str) -> list[int]:
+    name = f"{group.modality}/{group.sensor}/{what}"
+    return [seed, day.toordinal(), zlib.crc32(name.encode())]
+
+
+def _information(group: Group, settings: Monitoring, seed: list[int]) -> list[Verdict]:
     def row(name: str, value: float, p_value: float | None = None, subjects: int = 0) -> Verdict:
         outcome = Outcome.INFORMATION.value
         return Verdict(group.modality, group.sensor, name, value, p_value, None, subjects, outcome)
 
+    probes, attempts = group.today.probes, group.today.attempts
     rows = []
-    if len(group.current):
-        shift = next((s.p_value for s in found if s.name == drift.QUALITY_SHIFT), None)
-        rows.append(row(QUALITY, float(np.mean(group.current.quality)), shift, plan.subjects))
+    if len(probes):
+        rows += [row(name, value) for name, value in zip(MEASURES, means(probes), strict=True)]
+    population = drift.population_test(
+        group.reference.probes, probes, permutations=settings.permutations, seed=seed
+    )
     if population is not None:
         rows.append(row(population.name, population.value, population.p_value, population.subjects))
-    if group.captures:
-        rows.append(row(FAILURE_RATE, group.failed / group.captures))
+    if len(attempts):
+        rows.append(row(FAILURE_RATE, float(attempts.failed.mean())))
     rows.append(row(UNIDENTIFIED, float(group.unidentified)))
     return rows
+
+
+def means(probes: Window) -> list[float]:
+    """Mean of each of `windows.MEASURES`."""
+    return [float(value) for value in probes.measures.mean(axis=0)]

@@ -2,11 +2,13 @@
 
 Daily: the run that owns a day takes in the captures that came on it, prepares them, compares them
 with the people they claim to be under the champion, and judges whether the sensors still deliver
-what the champion knows. On drift the last task sends the asset event `biometric_drift`, which
-starts `biometric_retraining`; on an ordinary day it is skipped.
+what the champion knows. On a confirmed alarm the last task tells people and sends the asset event
+`biometric_drift`, which starts `biometric_retraining`; on every other day it is skipped.
 
 A day is judged once: running it again returns what is stored. After a pause only the last day runs
-by itself; a backfill (in the UI, or `airflow backfill create`) judges the days between, one by one.
+by itself; a backfill (in the UI, or `airflow backfill create`) judges the days between. Days are
+judged oldest first, whatever is started at once: a run waits while that of an earlier day is under
+way. It doesn't wait for one that has failed: clear that one to make its day up.
 
 | param | meaning |
 | --- | --- |
@@ -20,7 +22,10 @@ from typing import Any
 
 from airflow.sdk import Param, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
-from biometric_airflow.intervals import monitored_day
+from biometric_airflow.channels import tell
+from biometric_airflow.deadlines import after_interval
+from biometric_airflow.intervals import earlier_days_done, monitored_day
+from biometric_airflow.notices import drift_notice
 from biometric_airflow.stages import run_stage
 from biometric_airflow.wiring import DRIFT, HEAVY, cron, dag_defaults, parse_config
 
@@ -42,16 +47,24 @@ PARAMS = {
     ),
 }
 
+FACTS = ("day", "verdict", "p_value", "reason", "report", "model_version")
+
 
 @dag(
     dag_id="biometric_monitoring",
     schedule=cron(CONFIG.schedules.monitoring),
     params=PARAMS,
     doc_md=__doc__,
+    **after_interval(CONFIG.schedules.monitoring_deadline_hours),
     **dag_defaults(CONFIG, "monitoring"),
 )
 def biometric_monitoring() -> None:
     """The daily run."""
+
+    @task.sensor(mode="reschedule", poke_interval=10, timeout=24 * 3600)
+    def earlier_days() -> bool:
+        """Wait for the run of the day before: trend, confirmation and cooldown look back."""
+        return earlier_days_done(get_current_context())
 
     @task
     def ingest() -> dict[str, Any]:
@@ -71,21 +84,26 @@ def biometric_monitoring() -> None:
 
     @task(**HEAVY)
     def monitor(prepared: dict[str, Any]) -> dict[str, Any]:
-        """Score with the champion, judge the drift, write the report."""
+        """Score with the champion, judge the drift, write the report; the rows are in the table."""
         force = get_current_context()["params"]["force"]
-        return run_stage("monitor.monitor", day=date.fromisoformat(prepared["day"]), force=force)
+        day = date.fromisoformat(prepared["day"])
+        judged = run_stage("monitor.monitor", day=day, force=force)
+        return {name: value for name, value in judged.items() if name != "verdicts"}
 
     @task(outlets=[DRIFT])
-    def alert(verdict: dict[str, Any]) -> dict[str, Any]:
-        """Send the asset event on drift; skipped, and nothing is sent, on an ordinary day."""
-        p_value = verdict["p_value"]
-        if not verdict["alarm"]:
-            raise AirflowSkipException(f"no drift on {verdict['day']} (p = {p_value})")
-        told = {"day": verdict["day"], "p_value": p_value, "report": verdict["report"]}
-        get_current_context()["outlet_events"][DRIFT].extra = told
-        return told
+    def alert(judged: dict[str, Any]) -> dict[str, Any]:
+        """Tell people and send the asset event on a confirmed alarm; skipped otherwise."""
+        facts = {name: judged[name] for name in FACTS}
+        if not judged["alarm"]:
+            raise AirflowSkipException(f"{facts['day']}: {facts['verdict']}: {facts['reason']}")
+        context = get_current_context()
+        context["outlet_events"][DRIFT].extra = facts
+        tell(drift_notice(facts), context)
+        return facts
 
-    alert(monitor(preprocess(ingest())))
+    taken = ingest()
+    earlier_days() >> taken
+    alert(monitor(preprocess(taken)))
 
 
 biometric_monitoring()

@@ -9,21 +9,24 @@ trained, evaluated and registered, and the gate decides by the same captures for
 | --- | --- |
 | `force` | train although nothing calls for it |
 | `day` | the drift's day that a forced run answers; by default the newest alarm |
-| `approval` | wait for a person to approve before the gate is asked |
+| `approval` | wait for a person to approve before the gate is asked; a Reject is a decision |
 """
 
 import logging
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 from airflow.sdk import Param, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
-from biometric_airflow.approval import OptionalApproval
+from biometric_airflow.approval import PARAM, OptionalApproval
+from biometric_airflow.deadlines import after_queueing
+from biometric_airflow.deciding import decide
 from biometric_airflow.intervals import parse_time
 from biometric_airflow.stages import run_stage
 from biometric_airflow.wiring import DRIFT, HEAVY, dag_defaults, parse_config
 
 _log = logging.getLogger(__name__)
+CONFIG = parse_config()
 
 PARAMS = {
     "force": Param(
@@ -39,12 +42,7 @@ PARAMS = {
         title="Day of the drift",
         description="Captures from this day on count as drifted; the newest alarm when empty",
     ),
-    "approval": Param(
-        False,
-        type="boolean",
-        title="Ask a person",
-        description="Wait for approval before the gate may promote",
-    ),
+    "approval": PARAM,
 }
 
 
@@ -53,7 +51,8 @@ PARAMS = {
     schedule=[DRIFT],
     params=PARAMS,
     doc_md=__doc__,
-    **dag_defaults(parse_config(), "training", "drift"),
+    **after_queueing(CONFIG.schedules.training_deadline_hours),
+    **dag_defaults(CONFIG, "training", "drift"),
 )
 def biometric_retraining() -> None:
     """From an alarm to a decision."""
@@ -71,12 +70,17 @@ def biometric_retraining() -> None:
             raise AirflowSkipException(f"no retraining: {made['reason']}")
         if given["day"] and given["day"] > made["as_of"][:10]:
             raise AirflowFailException(f"day {given['day']} lies after the captures: correct it")
-        return {**made, "day": given["day"] or made["day"]}
+        day = given["day"] or made["day"]
+        return {**made, "day": day, "sensors": made["sensors"] if day == made["day"] else []}
 
     @task(**HEAVY)
     def train(planned: dict[str, Any]) -> dict[str, Any]:
         """Fit the challenger on all captures up to and with the drift."""
-        return run_stage("training.train", as_of=parse_time(planned["as_of"]))
+        from biometric_core.change import Change
+
+        day, as_of = planned["day"], parse_time(planned["as_of"])
+        change = Change.of(date.fromisoformat(day), planned["sensors"]) if day else None
+        return run_stage("training.train", as_of=as_of, change=change)
 
     @task(**HEAVY)
     def evaluate(planned: dict[str, Any], trained: dict[str, Any]) -> dict[str, Any]:
@@ -89,29 +93,22 @@ def biometric_retraining() -> None:
         """Bundle the model and register it as challenger."""
         return run_stage("tracking.registry.register", run_id=trained["run_id"])
 
-    approve = OptionalApproval(
-        task_id="approve",
-        param="approval",
-        subject="May the challenger face the gate?",
-        body="{{ ti.xcom_pull(task_ids='plan')['reason'] }}",
-        response_timeout=timedelta(days=2),
-        defaults="Reject",
-        execution_timeout=None,  # it would count the time a person takes
-    )
-
     @task(**HEAVY)
     def promote(planned: dict[str, Any], registered: dict[str, Any]) -> dict[str, Any]:
         """Ask the gate: both models, measured now, on the same captures."""
-        approval = get_current_context()["ti"].xcom_pull(task_ids="approve") or {}
-        return run_stage(
-            "gate.promote",
-            version=registered["version"],
+        return decide(
+            registered["version"],
             trigger="drift" if planned["day"] else "manual",
             drift_day=date.fromisoformat(planned["day"]) if planned["day"] else None,
             as_of=parse_time(planned["as_of"]),
-            approved_by=approval.get("approved_by"),
         )
 
+    approve = OptionalApproval(
+        hours=CONFIG.schedules.approval_hours,
+        subject="May the challenger face the gate?",
+        body="Version {{ ti.xcom_pull(task_ids='register')['version'] }}. "
+        "{{ ti.xcom_pull(task_ids='plan')['reason'] }}",
+    )
     planned = plan()
     trained = train(planned)
     registered = register(trained)

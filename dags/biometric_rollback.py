@@ -3,6 +3,7 @@
 from typing import Any
 
 from airflow.sdk import Param, dag, get_current_context, task
+from biometric_airflow.deciding import tell_decision
 from biometric_airflow.stages import run_stage
 from biometric_airflow.wiring import dag_defaults, parse_config
 
@@ -17,6 +18,7 @@ CONFIG = parse_config()
 ### Take a promotion back
 
 Moves the alias `champion` to the version it had before. The reason goes into the decisions table.
+The next day is watched by that version, against its own reference.
 """,
     params={"reason": Param("", type="string", minLength=3, title="Reason", description="Why")},
     **dag_defaults(CONFIG),
@@ -26,7 +28,9 @@ def biometric_rollback() -> None:
 
     @task(retries=0)  # twice would lead back to the model that was rolled back
     def rollback() -> dict[str, Any]:
-        return run_stage("gate.rollback", reason=get_current_context()["params"]["reason"])
+        decided = run_stage("gate.rollback", reason=get_current_context()["params"]["reason"])
+        tell_decision(decided)
+        return decided
 
     rollback()
 

@@ -1,17 +1,18 @@
 """### Train a recogniser.
 
-Weekly, or by hand. Brings a source of captures to disk, takes its captures in and checks them,
-prepares them, trains, evaluates on people the model has never seen, registers the result as
-*challenger* and asks the gate whether it becomes *champion*.
+Weekly, or by hand. Brings a source of captures to disk, takes its captures in, prepares them,
+reports on all data and checks them, trains, evaluates on people the model has never seen, registers
+the result as *challenger* and asks the gate whether it becomes *champion*.
 
 Doing it again with the same captures, settings and code trains nothing: the finished run, its
 version and its decision are found and returned.
 
 | param | meaning |
 | --- | --- |
-| `source` | `generator`, `kaggle`, or a folder or .zip; the configured source when empty |
+| `source` | `generator`, `kaggle`, a folder, a .zip, `s3://bucket/prefix`; else as configured |
 | `as_of` | train on captures before this time; the interval's end when empty (by hand: now) |
 | `force` | train even if the same has been trained before |
+| `approval` | wait for a person to approve before the gate is asked; a Reject is a decision |
 """
 
 from dataclasses import asdict
@@ -19,7 +20,10 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import Param, dag, get_current_context, task
+from biometric_airflow.approval import PARAM, OptionalApproval
 from biometric_airflow.credentials import kaggle_environment
+from biometric_airflow.deadlines import after_queueing
+from biometric_airflow.deciding import decide, tell_decision
 from biometric_airflow.intervals import parse_time, training_as_of
 from biometric_airflow.stages import run_stage
 from biometric_airflow.wiring import HEAVY, cron, dag_defaults, parse_config
@@ -31,7 +35,7 @@ PARAMS = {
         None,
         type=["null", "string"],
         title="Source",
-        description="generator, kaggle, or the path of a folder or .zip on the worker",
+        description="generator, kaggle, the path of a folder or .zip on the worker, or s3://bucket/prefix",
     ),
     "as_of": Param(
         None,
@@ -46,6 +50,7 @@ PARAMS = {
         title="Train again",
         description="Even if the same captures, settings and code have been trained on",
     ),
+    "approval": PARAM,
 }
 
 
@@ -54,6 +59,7 @@ PARAMS = {
     schedule=cron(CONFIG.schedules.training),
     params=PARAMS,
     doc_md=__doc__,
+    **after_queueing(CONFIG.schedules.training_deadline_hours),
     **dag_defaults(CONFIG, "training"),
 )
 def biometric_training() -> None:
@@ -81,6 +87,11 @@ def biometric_training() -> None:
         """Locate, normalise and mask, in parallel."""
         return run_stage("preprocess.preprocess")
 
+    @task
+    def check() -> dict[str, Any]:
+        """Report on all that was taken in and prepared; the gates decide whether to train on it."""
+        return run_stage("check.check")
+
     @task(**HEAVY)
     def train(acquired: dict[str, Any]) -> dict[str, Any]:
         """Fit the model; a retry goes on after the last finished epoch."""
@@ -106,16 +117,24 @@ def biometric_training() -> None:
             from biometric_core.decisions import on_version
 
             if known := on_version(parse_config(), version):
-                return asdict(known)
-        as_of = parse_time(acquired["as_of"])
-        return run_stage("gate.promote", version=version, trigger="training", as_of=as_of)
+                found = asdict(known) | {"reused": True}
+                tell_decision(found)
+                return found
+        return decide(version, trigger="training", as_of=parse_time(acquired["as_of"]))
+
+    approve = OptionalApproval(
+        hours=CONFIG.schedules.approval_hours,
+        subject="May the new model face the gate?",
+        body="Version {{ ti.xcom_pull(task_ids='register')['version'] }}; its figures are in "
+        "MLflow, run {{ ti.xcom_pull(task_ids='register')['run_id'] }}.",
+    )
 
     acquired = acquire()
     trained = train(acquired)
     registered = register(trained)
-    ingest(acquired) >> preprocess() >> trained
+    ingest(acquired) >> preprocess() >> check() >> trained
     evaluate(acquired, trained) >> registered
-    promote(acquired, registered)
+    registered >> approve >> promote(acquired, registered)
 
 
 biometric_training()

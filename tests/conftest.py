@@ -1,5 +1,6 @@
 """Fixtures shared by all tests."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from biometric_core.config import Config, load_config
+from tests.unit.object_store import environment, new_bucket, object_store_server
 
 
 @pytest.fixture
@@ -37,3 +39,18 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("people")
     generate(load_config("test"), out=str(folder), subjects=3, impressions=2, workers=1)
     return folder
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[str]:
+    """Endpoint of an S3-compatible server."""
+    with object_store_server() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def bucket(object_store: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """`s3://...` of an empty bucket, and the environment that leads to it."""
+    for name, value in environment(object_store).items():
+        monkeypatch.setenv(name, value)
+    return new_bucket()

@@ -8,7 +8,7 @@ from biometric_core.cards import sections
 from biometric_core.cards.html import page, templates
 from biometric_core.cards.sections import Picture, Section
 from biometric_core.cards.words import label
-from biometric_core.store import atomic_write
+from biometric_core.files import atomic_write
 
 TITLE = "Performance card"
 _CAPTIONS = {
@@ -54,7 +54,7 @@ def performance_card(
     """
     placed = [path.name for path in pictures]
     parts = list(_with_pictures(_sections(values, facts), placed))
-    template = templates().get_template("performance.md.jinja")
+    template = templates().get_template("sections.md.jinja")
     text = template.render(title=TITLE, lead=_lead(values), sections=parts)
     markdown, html = folder / "performance_card.md", folder / "performance_card.html"
     atomic_write(markdown, f"{text.strip()}\n".encode())

@@ -5,7 +5,7 @@ less on every set measured, and takes a tenth of the time (docs/decisions/0005-m
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar, Self
@@ -24,7 +24,7 @@ DEFAULT_WEIGHT, DEFAULT_BIAS = 7.1, -6.5
 """LLR = weight * similarity + bias where there are no mated pairs to fit it on.
 
 Fitted (`calibration.fit_calibration`) on 20 generated fingers, 4 captures each, as a worn sensor
-shows them (`sources.sensor.CHANGED`). Careful on real ones: FVC2002 fits -5.8 and -7.2 with weights
+shows them (`sources.sensor.WORN`). Careful on real ones: FVC2002 fits -5.8 and -7.2 with weights
 of 10 and 17, so what is above 0 by the default is so by these as well.
 """
 _log = logging.getLogger(__name__)
@@ -70,14 +70,14 @@ class MinutiaeTemplates:
         return found
 
 
-def encode(images: UInt8Array, masks: UInt8Array) -> MinutiaeTemplates:
+def encode(images: Iterable[UInt8Array], masks: Iterable[UInt8Array]) -> MinutiaeTemplates:
     """Find and describe the minutiae of fingerprint samples, about 25 ms each.
 
     A sample that nbis can't read gets no minutiae, as one where it finds none.
 
     Args:
-        images: uint8 (N, H, W), as `fingerprint.prepare` makes them.
-        masks: uint8 (N, H, W), 0 off the finger.
+        images: N of them, uint8 (H, W), as `fingerprint.prepare` makes them.
+        masks: N of them, uint8 (H, W), 0 off the finger.
 
     Raises:
         ModelError: nbis can't be loaded.

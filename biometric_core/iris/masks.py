@@ -16,6 +16,11 @@ from biometric_core.schemas import Float32Array, UInt8Array
 _CELLS = (16, 128)  # lids are searched on the sheet at this size
 _DARK, _BRIGHT = -3.0, 3.5  # robust deviations beyond which a cell is lash or reflection
 _GLARE = 245
+# Heights, slopes and bends of the lids that are tried, in units of the limbus radius.
+_HEIGHTS = np.arange(-1.15, 0.2, 0.05)
+_SLOPES = (-0.3, -0.15, 0.0, 0.15, 0.3)
+_BENDS = (0.0, 0.2, 0.4, 0.7)
+_ABOUT = 4.0  # likeness: two cells on the edge that rounding may put on the other side
 
 
 def usable(sheet: UInt8Array, x: Float32Array, y: Float32Array, where: IrisLocation) -> UInt8Array:
@@ -60,9 +65,7 @@ def normal_deviation(sheet: UInt8Array) -> Float32Array:
 @cache
 def _parabolas() -> npt.NDArray[np.float32]:
     """Candidate upper lids v = a + b u + c u^2 in units of the limbus radius, float32 (P, 3)."""
-    grid = np.meshgrid(
-        np.arange(-1.15, 0.2, 0.05), (-0.3, -0.15, 0.0, 0.15, 0.3), (0.0, 0.2, 0.4, 0.7)
-    )
+    grid = np.meshgrid(_HEIGHTS, _SLOPES, _BENDS)  # lids of one slope, then of one height, together
     return np.stack([axis.ravel() for axis in grid], axis=1).astype(np.float32)
 
 
@@ -95,12 +98,30 @@ def _best_lid(
 ) -> tuple[float, float, float]:
     reach = v < 0.35
     likeness, u, v = likeness[reach], u[reach], v[reach]
-    curves = _parabolas()
+    curves = _parabolas()[_promising(likeness, u, v)]
     edge = curves @ np.stack([np.ones_like(u), u, u * u])
     # Iris-likeness that each lid would cover.
     lost = (v < edge).astype(np.float32) @ likeness
     a, b, c = curves[int(np.argmin(lost))]
     return float(a), float(b), float(c)
+
+
+def _promising(likeness: Float32Array, u: Float32Array, v: Float32Array) -> npt.NDArray[np.integer]:
+    """The parabolas that lose about least: a tenth of the time of looking at each by itself.
+
+    Lids of one slope and bend differ in height alone. So each cell is counted once for each slope
+    and bend, at the lowest lid that covers it, and the sum over heights does the rest.
+    """
+    shapes = np.array([(b, c) for b in _SLOPES for c in _BENDS], np.float32)
+    least = v - shapes @ np.stack([u, u * u])
+    step = (least - np.float32(_HEIGHTS[0])) / np.float32(_HEIGHTS[1] - _HEIGHTS[0])
+    bins = len(_HEIGHTS) + 1  # the last for cells that no lid covers
+    place = np.clip(np.ceil(step), 0, bins - 1).astype(np.int64)
+    place += bins * np.arange(len(shapes))[:, None]
+    each = np.broadcast_to(likeness, place.shape).ravel()
+    counted = np.bincount(place.ravel(), each, bins * len(shapes)).reshape(len(shapes), bins)
+    lost = counted[:, :-1].cumsum(axis=1).reshape(len(_SLOPES), len(_BENDS), -1)
+    return np.flatnonzero(np.swapaxes(lost, 1, 2) <= lost.min() + _ABOUT)
 
 
 def _wrapped_dilate(mask: UInt8Array, kernel: UInt8Array) -> UInt8Array:

@@ -5,6 +5,7 @@ imaginary part are two bits a cell. Distances are normalised by the number of bi
 (Daugman 2007, eq. 4): few bits agree or differ by chance more easily than many.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import ClassVar, Self
@@ -47,12 +48,12 @@ class PhaseCodes:
         return np.asarray(0.5 - distances(self, references), np.float32)
 
 
-def encode(images: UInt8Array, masks: UInt8Array) -> PhaseCodes:
+def encode(images: Iterable[UInt8Array], masks: Iterable[UInt8Array]) -> PhaseCodes:
     """Encode rubber sheets.
 
     Args:
-        images: uint8 (N, H, W).
-        masks: uint8 (N, H, W), 0 where not usable.
+        images: N of them, uint8 (H, W).
+        masks: N of them, uint8 (H, W), 0 where not usable.
     """
     codes = [_encode_one(image, mask) for image, mask in zip(images, masks, strict=True)]
     return PhaseCodes(np.stack(codes) if codes else np.zeros((0, 2, ROWS, COLUMNS), np.float32))

@@ -1,5 +1,7 @@
 """The pupil: the evenly dark disc with a rise in brightness all around it."""
 
+from functools import cache
+
 import cv2
 import numpy as np
 
@@ -82,15 +84,20 @@ def _dark_discs(filled: Float32Array) -> list[Circle]:
 
 def _ring_contrast(small: Float32Array, radius: float) -> Float32Array:
     """Ring minus disc, minus a share of the disc: of two equal contrasts the darker disc wins."""
+    kernel = _ring_minus_disc(radius)
+    return np.asarray(
+        cv2.filter2D(small, cv2.CV_32F, kernel, borderType=cv2.BORDER_REPLICATE), np.float32
+    )
+
+
+@cache
+def _ring_minus_disc(radius: float) -> Float32Array:
     reach = int(np.ceil(radius * 1.6)) + 1
     dy, dx = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     distance = np.hypot(dx, dy)
     disc = (distance <= radius * 0.9).astype(np.float32)
     ring = ((distance >= radius * 1.15) & (distance <= radius * 1.6)).astype(np.float32)
-    kernel = ring / ring.sum() - (1 + _DARKNESS) * disc / disc.sum()
-    return np.asarray(
-        cv2.filter2D(small, cv2.CV_32F, kernel, borderType=cv2.BORDER_REPLICATE), np.float32
-    )
+    return np.asarray(ring / ring.sum() - (1 + _DARKNESS) * disc / disc.sum(), np.float32)
 
 
 def _refine(smooth: Float32Array, seed: Circle, ceiling: float) -> Circle | None:

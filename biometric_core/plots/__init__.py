@@ -9,8 +9,11 @@ from biometric_core.plots.recognition import (
     det,
     score_distributions,
 )
+from biometric_core.plots.trend import Line, Panel, trend
 
 __all__ = [
+    "Line",
+    "Panel",
     "confusion",
     "cumulative_match",
     "det",
@@ -18,4 +21,5 @@ __all__ = [
     "group_rates",
     "quality_against_error",
     "score_distributions",
+    "trend",
 ]

@@ -4,7 +4,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from biometric_core.store import atomic_write
+from biometric_core.files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +36,12 @@ def single(x: str, y: str, title: str) -> tuple["Figure", "Axes"]:
 
 def save(figure: "Figure", path: Path) -> Path:
     """Write a PNG; the same figure gives the same bytes."""
+    atomic_write(path, png(figure))
+    return path
+
+
+def png(figure: "Figure") -> bytes:
+    """A figure as a PNG; the same figure gives the same bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
-    atomic_write(path, buffer.getvalue())
-    return path
+    return buffer.getvalue()

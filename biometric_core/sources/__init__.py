@@ -6,11 +6,17 @@ from pathlib import Path
 
 from biometric_core.config import Config
 from biometric_core.errors import ConfigError, SourceError
+from biometric_core.files import is_remote
 
 
 @dataclass(frozen=True)
 class AcquireResult:
-    """A source on disk: `path` of a folder or .zip; `kind` generator, kaggle, folder or zip."""
+    """A source that can be read.
+
+    Attributes:
+        path: of a folder or .zip, or the URL of one on an object store.
+        kind: generator, kaggle, folder, zip or object_store.
+    """
 
     path: str
     kind: str
@@ -21,7 +27,7 @@ def acquire(config: Config, *, source: str | None = None) -> AcquireResult:
 
     Args:
         config: what `source` None stands for, and where generated and downloaded captures go.
-        source: "generator", "kaggle" or a path; `config.source` when None.
+        source: "generator", "kaggle", a path or `s3://bucket/prefix`; `config.source` when None.
 
     Raises:
         ConfigError: `source.kind` is folder without `source.path`, or no Kaggle credentials.
@@ -39,6 +45,8 @@ def acquire(config: Config, *, source: str | None = None) -> AcquireResult:
         if config.source.path is None:
             raise ConfigError("source.kind is folder: set source.path to a folder or .zip")
         wanted = config.source.path
+    if is_remote(wanted):
+        return AcquireResult(wanted, "zip" if wanted.lower().endswith(".zip") else "object_store")
     path = Path(wanted)
     if not path.exists():
         raise SourceError(

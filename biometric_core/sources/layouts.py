@@ -8,7 +8,8 @@ FVC (Fingerprint Verification Competition): `<finger>_<impression>.tif`, both nu
 are one person's is not told: each is a subject of its own.
 
 Only the END of a path is matched, part by part. Names further up say nothing about the modality:
-the Kaggle set's own root is called "IRIS and FINGERPRINT DATASET".
+the Kaggle set's own root is called "IRIS and FINGERPRINT DATASET". A folder that names a sensor
+(`sensor=door-3`) may stand anywhere, and counts as not there.
 """
 
 import re
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from biometric_core.schemas import EYES, UNKNOWN_FINGER, Modality
+from biometric_core.sources.sensor_folder import without_sensor
 
 IMAGE_SUFFIXES = (".bmp", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _CLUTTER_NAMES = frozenset({"desktop.ini", "thumbs.db", "ehthumbs.db", "__macosx"})
@@ -72,9 +74,12 @@ def layout(path: PurePosixPath) -> str | None:
 
 
 def data_root(path: PurePosixPath) -> PurePosixPath | None:
-    """The folder that the layout of a capture's path starts in; None when it names no capture."""
+    """The folder that the layout of a capture's path starts in; None when it names no capture.
+
+    All sensors of a data set share it: it is told without the folders that name them.
+    """
     found = _match(path)
-    return PurePosixPath(*path.parts[: -found[1]]) if found else None
+    return PurePosixPath(*without_sensor(path).parts[: -found[1]]) if found else None
 
 
 def is_clutter(path: PurePosixPath) -> bool:
@@ -96,6 +101,7 @@ def _match(path: PurePosixPath) -> tuple[SourceCapture, int, str] | None:
     """The capture, how many parts at the end of the path its layout takes, and the layout."""
     if path.suffix.lower() not in IMAGE_SUFFIXES or is_clutter(path):
         return None
+    path = without_sensor(path)
     folder, stem = path.parent.name.lower(), path.stem
     flat = _flat(folder, stem)
     if flat:

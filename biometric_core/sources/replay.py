@@ -17,10 +17,9 @@ import numpy as np
 
 from biometric_core.config import Config, Ingest
 from biometric_core.errors import CaptureRefused, SourceError
+from biometric_core.files import atomic_write
 from biometric_core.progress import track
-from biometric_core.sources.layouts import flat_path
 from biometric_core.sources.replay_plan import Item, Settings, deal_out, read_items
-from biometric_core.store import atomic_write
 
 if TYPE_CHECKING:
     from biometric_core.sources.sensor import SensorChange
@@ -34,8 +33,9 @@ INBOX = "inbox"
 class ReplayResult:
     """Folders in the flat layout: `history`, and `inbox`/<day> for each of `days`.
 
-    A day is `{"day", "captures", "new_subjects", "sensor_change"}`; `sensor_change` says what was
-    simulated, None where the files are the source's own bytes.
+    Within them is a folder for each sensor that the source names. A day is `{"day", "captures",
+    "new_subjects", "sensor_change"}`; `sensor_change` says what was simulated, None where the files
+    are the source's own bytes.
     """
 
     history: str
@@ -118,7 +118,7 @@ def _day_folder(settings: Settings, day: int | None) -> PurePosixPath:
 
 def _claim(folder: Path, items: list[Item], settings: Settings) -> None:
     """Mark `folder` as holding this story; a folder of another one is refused, never mixed."""
-    content = [(item.content, *flat_path(item.capture, "").parts) for item in items]
+    content = [(item.content, *item.place("").parts) for item in items]
     text = json.dumps({"source": content, "settings": asdict(settings)}, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()
     manifest = folder / _MANIFEST
@@ -151,8 +151,8 @@ def _write(
     config: Config,
     seed: int,
 ) -> None:
-    verbatim = folder / day / flat_path(item.capture, item.file.path.suffix.lower())
-    changed = folder / day / flat_path(item.capture, ".png")
+    verbatim = folder / day / item.place(item.file.path.suffix.lower())
+    changed = folder / day / item.place(".png")
     # Files appear by rename, so one that is there is whole.
     if verbatim.exists() or (change and changed.exists()):
         return

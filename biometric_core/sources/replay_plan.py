@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from biometric_core.errors import CaptureRefused, SourceError
 from biometric_core.progress import track
 from biometric_core.sources.files import SourceFile, iter_files
 from biometric_core.sources.layouts import SourceCapture, flat_path, is_clutter, parse
+from biometric_core.sources.sensor_folder import sensor_folder, sensor_of
 
 _log = logging.getLogger(__name__)
 
@@ -27,6 +28,10 @@ class Item:
     file: SourceFile
     content: str  # SHA-256, hex
     capture: SourceCapture
+
+    def place(self, suffix: str) -> PurePosixPath:
+        """Its path in a folder of the story: flat, within its sensor's folder if it has one."""
+        return sensor_folder(sensor_of(self.file.path)) / flat_path(self.capture, suffix)
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ def read_items(source: Path, limits: Ingest) -> list[Item]:
                 left_out[file.refusal.reason if file.refusal else "unknown_layout"] += 1
             continue
         try:
+            sensor_of(file.path)
             content = hashlib.sha256(file.read()).hexdigest()
         except CaptureRefused as refusal:
             left_out[refusal.reason] += 1

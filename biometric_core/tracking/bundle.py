@@ -22,6 +22,8 @@ REQUIREMENTS = (
     "torchvision",
     "numpy",
     "scipy",
+    "simplejpeg",
+    "threadpoolctl",
     "pandas",
     "pyarrow",
     "safetensors",

@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from biometric_core.config import Config
-from biometric_core.errors import ConfigError, ModelError, ServiceError
+from biometric_core.errors import ConfigError, ModelError, ServiceError, StorageError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _USER_AND_PASSWORD = re.compile(r"//[^/\s]+@")
 _SQLITE = "sqlite:///"
+_FULL = ("No space left on device", "database or disk is full", "Disk quota exceeded")
 # Set before mlflow is imported, and only where the user has not decided otherwise. Without bounds
-# the client retries for over four minutes, and the task's own retry comes too late to help.
+# the client retries for minutes, and the task's own retry comes too late to help: with these, a
+# server that refuses is given up after some 8 seconds, one that says nothing after 90.
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -27,7 +29,7 @@ _ENVIRONMENT = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
 }
 
 
@@ -71,6 +73,7 @@ def mlflow_client(config: Config, doing: str) -> Iterator["MlflowClient"]:
 
     Raises:
         ServiceError: MLflow can't be reached or refuses; a retry may help.
+        StorageError: the disk of its database or of its artifacts is full.
         ModelError: the run, model, version or artifact asked for doesn't exist.
     """
     quieten()
@@ -88,6 +91,11 @@ def mlflow_client(config: Config, doing: str) -> Iterator["MlflowClient"]:
             raise ModelError(f"MLflow ({where}): can't {doing}, no such entry: {reason}") from error
         if isinstance(error, FileNotFoundError):
             raise ModelError(f"MLflow ({where}): can't {doing}, file missing: {reason}") from error
+        if any(words in str(error) for words in _FULL):
+            raise StorageError(
+                f"MLflow ({where}): can't {doing}: no space left on device; free some space for "
+                "its database and artifacts and run the stage again, what was there is intact"
+            ) from error
         raise ServiceError(
             f"MLflow ({where}): can't {doing}: {reason}; check mlflow.tracking_uri and that the "
             "service is up, then run the stage again"

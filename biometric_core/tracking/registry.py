@@ -31,9 +31,18 @@ CHAMPION = "champion"
 CHALLENGER = "challenger"
 PREVIOUS = "previous"
 ALIASES = (CHAMPION, CHALLENGER, PREVIOUS)
+DRIFT_DAY = "drift_day"
+"""Tag of a version that became champion as the answer to a drift: the drift's day, ISO 8601."""
 _METRIC_TAGS = re.compile(r"((iris|fingerprint|fused)_(eer|fnmr_at_fmr_.*|rank1)|latency_p.*)")
 _BOUNDS = ("_low", "_high")
-_RUN_TAGS = ("as_of", "training_digest", "preprocess_version", "data_version", "git_commit")
+_RUN_TAGS = (
+    "as_of",
+    "training_digest",
+    "preprocess_version",
+    "data_version",
+    "captures_version",
+    "git_commit",
+)
 
 
 @dataclass(frozen=True)
@@ -94,8 +103,8 @@ def _create(config: Config, run_id: str) -> Version:
     with TemporaryDirectory(prefix="biometric-") as scratch:
         # A copy of its own: MLflow keeps the folder's name, and removes what it made on failure.
         own = Path(scratch) / runs.RECOGNISER
-        shutil.copytree(recogniser, own)
         with mlflow_client(config, "write the model bundle"):
+            shutil.copytree(recogniser, own)
             bundle.write(own, Path(scratch) / bundle.FOLDER)
         card = _model_card(config, run_id)
         if card is not None:
@@ -160,6 +169,20 @@ def get(config: Config, alias_or_version: str) -> Version | None:
         return None
 
 
+def versions(config: Config) -> list[Version]:
+    """All versions in the registry."""
+    found: list[Version] = []
+    token: str | None = None
+    with mlflow_client(config, "list the model versions") as client:
+        while True:
+            text = f"name = '{config.mlflow.model_name}'"
+            page = client.search_model_versions(text, page_token=token)
+            found += [_version(one) for one in page]
+            token = page.token
+            if not token:
+                return found
+
+
 def champion_version(config: Config) -> str | None:
     """The champion's version number, None before the first promotion."""
     found = get(config, CHAMPION)
@@ -197,6 +220,17 @@ def require(config: Config, alias_or_version: str) -> Version:
     return found
 
 
+def recogniser_folder(config: Config, alias_or_version: str) -> tuple[Path, str]:
+    """A local folder with the recogniser of a registered bundle, and its version number.
+
+    Raises:
+        ModelError: there is no such version, or its bundle is missing.
+    """
+    found = require(config, alias_or_version)
+    name = f"{bundle.FOLDER}/artifacts/{runs.RECOGNISER}"
+    return runs.download(config, found.run_id, name), found.version
+
+
 def load_recogniser(config: Config, alias_or_version: str) -> tuple["Recogniser", str]:
     """Load the recogniser out of a registered bundle.
 
@@ -208,9 +242,8 @@ def load_recogniser(config: Config, alias_or_version: str) -> tuple["Recogniser"
     """
     from biometric_core.recogniser import Recogniser
 
-    found = require(config, alias_or_version)
-    folder = runs.download(config, found.run_id, f"{bundle.FOLDER}/artifacts/{runs.RECOGNISER}")
-    return Recogniser.load(folder), found.version
+    folder, version = recogniser_folder(config, alias_or_version)
+    return Recogniser.load(folder), version
 
 
 def set_alias(config: Config, alias: str, version: str) -> None:
@@ -251,7 +284,8 @@ def locked(config: Config) -> Iterator[None]:
 def set_champion(config: Config, version: str, expected: str | None) -> bool:
     """Make a version the champion, if the champion is still the one the decision was made against.
 
-    `previous` is moved first: killed in between, the old champion still reigns and nothing is lost.
+    The champion's alias goes first: killed in between, `previous` still names a champion of before,
+    which a rollback needs. Whoever finishes the switch moves `previous` too (`gate`).
 
     Args:
         config: names registry and model.
@@ -264,8 +298,10 @@ def set_champion(config: Config, version: str, expected: str | None) -> bool:
     with locked(config):
         if champion_version(config) != expected:
             return False
-        if expected is not None:
-            set_alias(config, PREVIOUS, expected)
         set_alias(config, CHAMPION, version)
         # Promoters on another machine may not share the lock: what was written is read again.
-        return champion_version(config) == version
+        if champion_version(config) != version:
+            return False
+        if expected is not None:
+            set_alias(config, PREVIOUS, expected)
+        return True

@@ -182,7 +182,9 @@ def run(
     """
     with mlflow_client(config, "start a run") as client:
         if run_id is None:
-            run_id = client.create_run(_experiment(config, client), run_name=name).info.run_id
+            # With its tags at once: killed before it has them, nobody would find it again.
+            made = client.create_run(_experiment(config, client), tags=dict(tags), run_name=name)
+            run_id = made.info.run_id
         else:
             client.update_run(run_id, status="RUNNING")
     handle = Run(config, run_id)
@@ -225,6 +227,21 @@ def find_run(config: Config, *, tag: str, value: str, status: Iterable[str]) -> 
         )
         infos = [_info(candidate) for candidate in found]
     return next((info for info in infos if info.status in set(status)), None)
+
+
+def find_runs(config: Config, *, tag: str, value: str) -> list[RunInfo]:
+    """All runs of the experiment with that tag, in any state; deleted ones are not among them."""
+    found: list[RunInfo] = []
+    token: str | None = None
+    with mlflow_client(config, "look for runs") as client:
+        experiment = [_experiment(config, client)]
+        while True:
+            text = f"tags.{tag} = '{value}'"
+            page = client.search_runs(experiment, text, page_token=token)
+            found += [_info(one) for one in page]
+            token = page.token
+            if not token:
+                return found
 
 
 def _info(found: "MlflowRun") -> RunInfo:

@@ -1,4 +1,4 @@
-"""The few calls of Airflow's REST API (v2) that the local system needs."""
+"""The few calls of Airflow's REST API (v2) that the story and the tests need."""
 
 import time
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class AirflowApi:
 
     Args:
         url: such as `http://127.0.0.1:8080`.
-        user: of the simple auth manager.
+        user: who logs in.
         password: of that user.
     """
 

@@ -55,14 +55,16 @@ class Ports:
     mlflow: int
     ray: int
     ray_client: int
+    reports: int
 
     @classmethod
     def choose(cls, *, usual: bool) -> "Ports":
-        """Free ports; with `usual`, 8080 for Airflow and 5000 for MLflow where those are free."""
+        """Free ports; with `usual`, those people know (8080, 5000, 8000) where they are free."""
         taken: set[int] = set()
         airflow = _free_port(taken, prefer=8080 if usual else 0)
         mlflow = _free_port(taken, prefer=5000 if usual else 0)
-        return cls(airflow, mlflow, _free_port(taken), _free_port(taken))
+        reports = _free_port(taken, prefer=8000 if usual else 0)
+        return cls(airflow, mlflow, _free_port(taken), _free_port(taken), reports)
 
 
 def _free_port(taken: set[int], prefer: int = 0) -> int:
@@ -120,7 +122,7 @@ def environment(layout: Layout, ports: Ports, *, watch_files: bool) -> dict[str,
         layout: the folder everything is under.
         ports: where the services listen.
         watch_files: for people: look for changed DAG files every half minute (parsing costs seconds
-            of CPU, so the demonstration parses once), and link to MLflow's pages.
+            of CPU, so the demonstration parses once), and link to MLflow's and Evidently's pages.
     """
     keys = keep_secrets(layout)
     # Threads that wait must not spin: beside Airflow on two cores that cost a factor of three.
@@ -138,10 +140,13 @@ def environment(layout: Layout, ports: Ports, *, watch_files: bool) -> dict[str,
             "RAY_USAGE_STATS_ENABLED": "0",
             "DO_NOT_TRACK": "1",
             "MLFLOW_DISABLE_TELEMETRY": "true",
+            # Its server would start seven processes for jobs that nobody here asks for.
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         }
     )
     if watch_files:
         env["BIOMETRIC_MLFLOW_UI"] = f"http://127.0.0.1:{ports.mlflow}"
+        env["BIOMETRIC_REPORTS_UI"] = f"http://127.0.0.1:{ports.reports}"
     return env
 
 
@@ -192,6 +197,8 @@ def _airflow_settings(
         },
         "DATABASE": {"SQL_ALCHEMY_CONN": f"sqlite:///{layout.airflow / 'airflow.db'}"},
         "LOGGING": {"BASE_LOG_FOLDER": layout.logs / "tasks"},
+        # One machine: what was killed with it is taken up within a minute or so, not after ten.
+        "SCHEDULER": {"TASK_INSTANCE_HEARTBEAT_TIMEOUT": 60, "ORPHANED_TASKS_CHECK_INTERVAL": 30},
         # A loaded laptop answers late; that is no reason to fail a task.
         "WORKERS": {"EXECUTION_API_TIMEOUT": 30},
     }

@@ -1,4 +1,4 @@
-"""Airflow, a Ray head and (for people) MLflow's pages, as processes of this machine.
+"""Airflow, a Ray head and (for people) MLflow's and Evidently's pages, as local processes.
 
 `python -m deploy.local.stack up` leaves them running, `stop` ends exactly those.
 """
@@ -13,13 +13,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from biometric_core.decisions import Decision, read
+from biometric_core.store import Store
 from deploy.local.airflow_api import AirflowApi, AirflowApiError
 from deploy.local.layout import (
     POOL_SLOTS,
@@ -36,7 +39,9 @@ from deploy.local.processes import Tracked, end, start
 DAGS = ("biometric_training", "biometric_monitoring", "biometric_retraining")
 POOL = "biometric_heavy"
 AIRFLOW_PARTS = ("api-server", "scheduler", "dag-processor")
-LASTING = (*AIRFLOW_PARTS, "ray", "mlflow")
+PAGES = {"mlflow": "/health", "reports": "/api/version"}  # and what answers when they are up
+LASTING = (*AIRFLOW_PARTS, "ray", *PAGES)
+_PORTS = {field.name for field in fields(Ports)}
 _READY_WITHIN = 240.0
 _log = logging.getLogger(__name__)
 
@@ -67,7 +72,7 @@ class Stack:
     def running(cls, layout: Layout) -> "Stack | None":
         """The stack that `make ui` has left running, or None when it isn't whole."""
         told = read_state(layout)
-        if told is None or told["kind"] != "ui":
+        if told is None or told["kind"] != "ui" or set(told["ports"]) != _PORTS:
             return None
         stack = cls.__new__(cls)
         stack.layout, stack.kind, stack.ports = layout, "ui", Ports(**told["ports"])
@@ -76,7 +81,8 @@ class Stack:
         stack._ray_folder = Path(told["ray_folder"]) if told["ray_folder"] else None
         stack.env = environment(layout, stack.ports, watch_files=True)
         whole = all(process.running for process in stack.processes)
-        return stack if whole and stack.healthy() else None
+        up = whole and stack.healthy() and all(stack.answers(name) for name in PAGES)
+        return stack if up else None
 
     @property
     def url(self) -> str:
@@ -150,23 +156,32 @@ class Stack:
         ray = next(process for process in self.processes if process.name == "ray")
         self._until(lambda: "Ray runtime started" in ray.tail(200), "Ray")
 
-    def wait_for_mlflow(self) -> None:
-        """Wait until MLflow's pages answer."""
-        url = f"http://127.0.0.1:{self.ports.mlflow}/health"
+    def wait_for_pages(self) -> None:
+        """Wait until MLflow's and Evidently's pages answer."""
+        for name in PAGES:
+            self._until(partial(self.answers, name), f"the page of {name}")
 
-        def answers() -> bool:
-            try:
-                return httpx.get(url, timeout=5, trust_env=False).is_success
-            except httpx.TransportError:
-                return False
+    def address(self, name: str) -> str:
+        """Of the pages of MLflow (`mlflow`) or Evidently (`reports`)."""
+        return f"http://127.0.0.1:{getattr(self.ports, name)}"
 
-        self._until(answers, "MLflow")
+    def answers(self, name: str) -> bool:
+        """Whether the pages of MLflow or Evidently answer."""
+        try:
+            url = self.address(name) + PAGES[name]
+            return httpx.get(url, timeout=5, trust_env=False).is_success
+        except httpx.TransportError:
+            return False
 
     def check(self) -> None:
         """Raise a StackError with the end of the log when a lasting part has ended."""
         for process in self.processes:
             if process.name in LASTING and not process.running:
                 raise StackError(f"{process.name} has ended:\n{process.tail()}")
+
+    def decisions(self) -> list[Decision]:
+        """What is on record, the oldest first."""
+        return read(Store(self.env["BIOMETRIC__STORAGE__ROOT"]))
 
     def healthy(self) -> bool:
         """Whether the API answers and scheduler and DAG processor report a heartbeat."""
@@ -252,9 +267,10 @@ def stop(layout: Layout) -> int:
 
 
 def up(layout: Layout) -> Stack:
-    """Airflow, Ray and MLflow's pages, left running; the running ones when they are up already."""
+    """Airflow, Ray and all pages, left running; the running ones when they are up already."""
     stack = Stack.running(layout)
     if stack is None:
+        stop(layout)  # before ports are chosen, so that it gets those again that people know
         stack = Stack(layout, "ui")
         try:
             stack.begin()
@@ -262,8 +278,9 @@ def up(layout: Layout) -> Stack:
             stack.finish()
             stack.wait("registry")
             stack.spawn("mlflow", _mlflow_command(stack))
+            stack.spawn("reports", _reports_command(stack))
             stack.wait_for_ray()
-            stack.wait_for_mlflow()
+            stack.wait_for_pages()
         except BaseException:
             stack.close()
             raise
@@ -276,6 +293,10 @@ def _mlflow_command(stack: Stack) -> list[str]:
         *("--workers", "1", "--backend-store-uri", stack.env["BIOMETRIC__MLFLOW__TRACKING_URI"]),
         *("--default-artifact-root", stack.env["BIOMETRIC__MLFLOW__ARTIFACT_ROOT"]),
     ]
+
+
+def _reports_command(stack: Stack) -> list[str]:
+    return ["python", "-m", "deploy.local.reports", "--port", str(stack.ports.reports)]
 
 
 def _state_file(layout: Layout) -> Path:
@@ -296,8 +317,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}\nlogs: {_shown(layout.logs)}", file=sys.stderr)
         return 1
     print(f"Airflow  {stack.url}   user {USER}, password {stack.password}")
-    print(f"MLflow   http://127.0.0.1:{stack.ports.mlflow}")
-    print("make stop ends both")
+    print(f"MLflow   {stack.address('mlflow')}")
+    print(f"Reports  {stack.address('reports')}")
+    print("make stop ends all three")
     return 0
 
 

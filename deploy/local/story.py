@@ -15,15 +15,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from filelock import FileLock, Timeout
 
-from biometric_core import decisions
 from biometric_core.config import load_config
+from biometric_core.decisions import Decision, last_change
 from biometric_core.errors import BiometricError, SourceError
-from biometric_core.store import Store
-from deploy.local.airflow_api import AirflowApiError, DagRun
+from deploy.local.airflow_api import AirflowApi, AirflowApiError, DagRun
 from deploy.local.display import Display
 from deploy.local.layout import Layout
 from deploy.local.prepare import FIRST_DAY, STORY_FILE
@@ -44,6 +43,23 @@ class StoryError(Exception):
     """The loop broke; the message holds the failing task and the end of its log."""
 
 
+class Running(Protocol):
+    """A system that is up: on this machine, or in containers."""
+
+    @property
+    def api(self) -> AirflowApi:
+        """A client of its Airflow."""
+        ...
+
+    def check(self) -> None:
+        """Raise when a lasting part has ended."""
+        ...
+
+    def decisions(self) -> list[Decision]:
+        """What is on record, the oldest first."""
+        ...
+
+
 @dataclass
 class Story:
     """The loop on a stack that is up.
@@ -54,7 +70,7 @@ class Story:
         timeout: seconds that one run of a DAG may take.
     """
 
-    stack: Stack
+    stack: Running
     display: Display
     timeout: float
 
@@ -79,7 +95,7 @@ class Story:
         verdict = self._result(run, "monitor")
         told = {name: verdict[name] for name in ("day", "alarm", "p_value", "report")}
         p_value = "" if told["p_value"] is None else f", p = {told['p_value']:.4f}"
-        self.display.done(day, ("ALARM" if told["alarm"] else "no alarm") + p_value)
+        self.display.done(day, ("ALARM" if told["alarm"] else verdict["verdict"]) + p_value)
         return told, run
 
     def retrain(self, alarm: DagRun) -> dict[str, Any] | None:
@@ -162,20 +178,17 @@ class Story:
 
     def champion(self) -> dict[str, Any]:
         """Name and version of the champion, by the decisions on record."""
-        change = decisions.last_change(decisions.read(self._store))
+        change = last_change(self.stack.decisions())
         version = change.challenger_version if change else None
         return {"name": load_config().mlflow.model_name, "version": version}
 
     def _standing_decision(self, day: str) -> dict[str, Any] | None:
         """The decision on record that answers the drift of a day; None while there is none."""
-        for known in decisions.read(self._store):
-            if known.drift_day is not None and known.drift_day >= day:
+        for known in self.stack.decisions():
+            answered = known.drift_until or known.drift_day
+            if answered is not None and answered >= day:
                 return {"decision": known.decision, "reason": known.reason}
         return None
-
-    @property
-    def _store(self) -> Store:
-        return Store(self.stack.env["BIOMETRIC__STORAGE__ROOT"])
 
 
 def tell(layout: Layout, source: Path | None, timeout: float) -> Summary:

@@ -3,33 +3,60 @@
 Loaded by every Airflow process: nothing heavy may be imported here.
 """
 
+from datetime import timedelta
 from typing import Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk import Param
+
+TASK = "approve"
+PARAM = Param(
+    False,
+    type="boolean",
+    title="Ask a person",
+    description="Wait for approval before the gate may promote",
+)
 
 
 class OptionalApproval(ApprovalOperator):
     """Waits for Approve or Reject in the UI, or goes straight on where the run doesn't ask for it.
 
-    A waiting task holds no worker slot. Reject, or no answer in time, skips what follows.
+    A waiting task holds no worker slot, and no triggerer is needed. No answer in time is a Reject.
+    What follows runs in either case: a Reject goes on record as a decision.
 
     Args:
-        param: name of the boolean DAG param that asks for approval.
+        hours: how long a person has.
     """
 
-    def __init__(self, *, param: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.param = param
+    def __init__(self, *, hours: float, **kwargs: Any) -> None:
+        super().__init__(
+            task_id=TASK,
+            response_timeout=timedelta(hours=hours),
+            defaults=self.REJECT,
+            execution_timeout=None,  # it would count the time a person takes
+            **kwargs,
+        )
+        self.hours = hours
 
     def execute(self, context: Any) -> Any:
         """Ask, where the run wants to be asked."""
-        if not context["params"].get(self.param):
+        if not context["params"].get("approval"):
             self.log.info("no approval is asked for")
             return None
         return super().execute(context)
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> dict[str, Any]:
-        """Take the answer; returns who gave it as `approved_by`."""
-        super().execute_complete(context, event)
+        """Take the answer.
+
+        Returns:
+            `approved`; `by`, the person; `reason`, one sentence for the record.
+        """
+        # Past ApprovalOperator, which would skip what follows a Reject.
+        answer = super(ApprovalOperator, self).execute_complete(context, event)
+        approved = answer["chosen_options"] == [self.APPROVE]
         user = event.get("responded_by_user") or {}
-        return {"approved_by": user.get("name") or user.get("id") or "nobody (timeout)"}
+        by = user.get("name") or user.get("id")
+        said = "approved" if approved else "rejected"
+        reason = f"{said} by {by}" if by else f"nobody answered within {self.hours:g} hours"
+        self.log.info("%s", reason)
+        return {"approved": approved, "by": by, "reason": reason}

@@ -17,7 +17,7 @@ def training_as_of(context: Mapping[str, Any]) -> str:
     if given:
         return str(given)
     run = context["dag_run"]
-    if str(run.run_type) in _BY_SCHEDULE and context.get("data_interval_end"):
+    if run.run_type in _BY_SCHEDULE and context.get("data_interval_end"):
         return str(context["data_interval_end"].isoformat())
     return datetime.now(UTC).isoformat()
 
@@ -32,6 +32,24 @@ def monitored_day(context: Mapping[str, Any]) -> date:
         return date.fromisoformat(given)
     start = context.get("data_interval_start")
     return start.date() if start else datetime.now(UTC).date() - timedelta(days=1)
+
+
+def earlier_days_done(context: Mapping[str, Any]) -> bool:
+    """Whether the run of the interval before is over, well or not; a run by hand waits for none.
+
+    Raises:
+        RuntimeError: it has not even begun, in the same backfill: that goes backwards.
+    """
+    before = context["ti"].get_previous_dagrun()
+    if before is None or before.state not in ("queued", "running"):
+        return True
+    backfill = context["dag_run"].run_type == before.run_type == "backfill"
+    if backfill and before.state == "queued":
+        raise RuntimeError(
+            f"run {before.run_id} of an earlier day has not begun: days are judged oldest first, "
+            "create the backfill without --run-backwards"
+        )
+    return False
 
 
 def parse_time(text: str | None) -> datetime | None:

@@ -1,20 +1,26 @@
-"""A failed task or run as one line that a person can act on."""
+"""What people are told: a failure, a missed deadline, a drift alarm, a decision.
 
-import logging
+Every notice is one that a person can act on: what happened, where, and what to do.
+"""
+
+from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from airflow.sdk import BaseNotifier
 
-_log = logging.getLogger(__name__)
+from biometric_airflow.channels import Notice, tell
+
+_LONGEST_REASON = 500
 
 
 class FailureNotice(BaseNotifier):
-    """Log which task or run failed, why, and where to look."""
+    """Tell which task or run failed, why, and where to look."""
 
     template_fields = ()
 
     def notify(self, context: Any) -> None:
-        """Write the notice; runs in the worker for a task, in the DAG processor for a run.
+        """Tell it; runs in the worker for a task, in the DAG processor for a run.
 
         Args:
             context: the context Airflow hands to callbacks.
@@ -22,11 +28,98 @@ class FailureNotice(BaseNotifier):
         run = context.get("dag_run")
         instance = context.get("task_instance") or context.get("ti")
         what = f"task {instance.task_id}" if instance else "the run"
-        _log.error(
-            "%s of %s failed (run %s): %s. Open the run in Airflow, read the task's log, mend the "
+        dag_id, run_id = (run.dag_id, run.run_id) if run else ("a DAG", "unknown")
+        why = context.get("exception") or context.get("reason") or "see its log"
+        reason = " ".join(str(why).split())[:_LONGEST_REASON]
+        facts = {"dag": dag_id, "run": run_id, "task": instance.task_id if instance else None}
+        notice = Notice(
+            "failure",
+            f"{what} of {dag_id} failed",
+            f"{reason} (run {run_id}). Open the run in Airflow, read the task's log, mend the "
             "cause and clear the task: every stage can be repeated.",
-            what,
-            run.dag_id if run else "a DAG",
-            run.run_id if run else "unknown",
-            context.get("exception") or context.get("reason") or "see its log",
+            {**facts, "reason": reason, "link": _link(dag_id, run_id)},
         )
+        tell(notice, context)
+
+
+class DeadlineNotice(BaseNotifier):
+    """Tell that a run was not done in time; the executor runs it, no triggerer is needed."""
+
+    template_fields = ()
+
+    def notify(self, context: Any) -> None:
+        """Tell it.
+
+        Args:
+            context: `dag_run` and `deadline` as dicts, from the scheduler.
+        """
+        run, deadline = context["dag_run"], context["deadline"]
+        dag_id, run_id = run["dag_id"], run["dag_run_id"]
+        due = str(deadline["deadline_time"])
+        asked = (run.get("conf") or {}).get("approval")
+        waiting = " It may be waiting for a person's approval (task approve)." if asked else ""
+        notice = Notice(
+            "deadline",
+            f"{dag_id} is late",
+            f"The run {run_id} should have been done by {due} and is {run['state']}.{waiting} "
+            "Open it in Airflow: is a task failing, waiting for a slot of its pool, or slower than "
+            "it was?",
+            {
+                "dag": dag_id,
+                "run": run_id,
+                "state": run["state"],
+                "due": due,
+                "link": _link(dag_id, run_id),
+            },
+        )
+        tell(notice, context)
+
+
+def drift_notice(facts: Mapping[str, Any]) -> Notice:
+    """The notice of a confirmed drift alarm.
+
+    Args:
+        facts: what the asset event carries: day, verdict, p_value, reason, report, model_version.
+    """
+    p_value = facts["p_value"]
+    shown = "" if p_value is None else f" (p = {p_value:.2g})"
+    return Notice(
+        "alarm",
+        f"drift alarm of {facts['day']}",
+        f"{facts['reason']}{shown}. Seen by version {facts['model_version']}; report: "
+        f"{facts['report']} under the storage root. biometric_retraining is woken now: it decides "
+        "from the tables whether to train a challenger, and the gate decides whether that becomes "
+        "champion. What to do meanwhile: docs/operations.md, An alarm in the morning.",
+        dict(facts),
+    )
+
+
+def decision_notice(decided: Mapping[str, Any]) -> Notice:
+    """The notice of a decision: promoted, rejected or rolled back.
+
+    Args:
+        decided: a `decisions.Decision` as a dict.
+    """
+    version, before = decided["challenger_version"], decided["champion_version"]
+    what = str(decided["decision"]).replace("_", " ")
+    now = {
+        "promoted": f"Version {version} is champion now, it was {before or 'none'}.",
+        "rolled_back": f"Version {version} is champion again, it was {before}.",
+    }.get(decided["decision"], f"Version {before or 'none'} stays champion.")
+    names = ("decision", "trigger", "drift_day", "decision_id", "decided_at", "reason")
+    facts = {name: decided[name] for name in names}
+    title = f"version {version} {what}" if what != "rolled back" else f"{what} to {version}"
+    return Notice(
+        "decision",
+        title,
+        f"{now} Reason: {decided['reason']}. All numbers: the decisions table.",
+        {**facts, "champion_version": before, "challenger_version": version},
+    )
+
+
+def _link(dag_id: str, run_id: str) -> str | None:
+    """The run's page in Airflow; None where its address is not configured."""
+    from airflow.sdk.configuration import conf
+
+    base = conf.get("api", "base_url", fallback=None)
+    return f"{base.rstrip('/')}/dags/{dag_id}/runs/{quote(run_id)}" if base else None

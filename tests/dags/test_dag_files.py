@@ -1,16 +1,23 @@
 """What every DAG must be, and that its file needs nothing heavy."""
 
+import json
 import os
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 HEAVY = ("torch", "torchvision", "ray", "mlflow", "evidently", "pandas")
-IDS = ("biometric_training", "biometric_monitoring", "biometric_retraining", "biometric_rollback")
-HEAVY_TASKS = {"preprocess", "train", "evaluate", "monitor", "promote"}
+IDS = (
+    "biometric_training",
+    "biometric_monitoring",
+    "biometric_retraining",
+    "biometric_rollback",
+    "biometric_maintenance",
+)
+HEAVY_TASKS = {"preprocess", "train", "evaluate", "monitor", "promote", "maintain"}
 PARSE = """
 import sys
 from importlib.abc import MetaPathFinder
@@ -75,6 +82,62 @@ def test_retries_and_schedules_come_from_the_configuration(
     dag = bag.dags["biometric_training"]
     assert {task.retries for task in dag.tasks} == {7}
     assert dag.timetable.expression == "30 4 * * 2"
+
+
+def test_deadlines_come_from_the_configuration(
+    monkeypatch: pytest.MonkeyPatch, database: None
+) -> None:
+    from airflow.dag_processing.dagbag import DagBag
+
+    hours = {"monitoring_deadline_hours": 2.5, "training_deadline_hours": None}
+    monkeypatch.setenv("BIOMETRIC__SCHEDULES", json.dumps(hours))
+    dags = DagBag(os.environ["AIRFLOW__CORE__DAGS_FOLDER"]).dags
+    (deadline,) = dags["biometric_monitoring"].deadline
+    assert deadline.interval == timedelta(hours=2.5)
+    assert deadline.reference.reference_name == "IntervalEnd"
+    # Synchronous, so that the executor runs it and no triggerer is needed.
+    assert type(deadline.callback).__name__ == "SyncCallback"
+    for dag_id in ("biometric_training", "biometric_retraining"):
+        assert not dags[dag_id].deadline
+
+
+def test_training_is_due_some_time_after_it_was_asked_for(dags: dict[str, Any]) -> None:
+    for dag_id in ("biometric_training", "biometric_retraining"):
+        (deadline,) = dags[dag_id].deadline
+        assert deadline.interval == timedelta(hours=24)
+        assert deadline.reference.reference_name == "DagRunQueuedAtDeadline"
+
+
+@pytest.mark.parametrize(
+    ("run_type", "due"),
+    [("scheduled", "2026-01-06T00:00:00+00:00"), ("backfill", None), ("manual", None)],
+)
+def test_only_scheduled_days_are_due(dags: dict[str, Any], run_type: str, due: str | None) -> None:
+    from airflow.models import DagRun
+    from airflow.plugins_manager import get_deadline_references_plugins
+    from airflow.utils.session import create_session
+
+    (deadline,) = dags["biometric_monitoring"].deadline
+    assert type(deadline.reference) in get_deadline_references_plugins().values()
+    begin = datetime(2026, 1, 5, tzinfo=UTC)
+    interval = (begin, begin + timedelta(days=1))
+    run_id = f"{run_type}__due"
+    with create_session() as session:
+        run = DagRun(
+            dag_id="biometric_monitoring",
+            run_id=run_id,
+            run_type=run_type,
+            data_interval=interval,
+            logical_date=begin,
+            run_after=interval[1],
+        )
+        session.add(run)
+        session.flush()
+        found = deadline.reference._evaluate_with(
+            session=session, dag_id="biometric_monitoring", run_id=run_id
+        )
+        session.rollback()
+    assert (found.isoformat() if found else None) == due
 
 
 def test_runs_own_their_day(dags: dict[str, Any]) -> None:

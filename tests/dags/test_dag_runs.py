@@ -1,18 +1,21 @@
 """Each DAG run from end to end on generated people, on one database."""
 
-from datetime import UTC, date, datetime, timedelta
+import json
+import shutil
+from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
 import pytest
 
 from biometric_core import decisions
-from biometric_core.drift import GENUINE_SHIFT
+from biometric_core.config import Config
 from biometric_core.schemas import TABLES
 from biometric_core.store import Store
-from biometric_core.verdicts import Outcome
+from biometric_core.tracking import registry
+from biometric_core.tracking.client import mlflow_client
 from tests.dags.conftest import FIRST_DAY, Runner, World
+from tests.dags.listeners import webhook
+from tests.unit.drift_rows import write_verdict
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +54,7 @@ def test_monitoring_judges_its_day_once(
     verdicts = Store.of(world.config).read("drift").to_pylist()
     judged = [row for row in verdicts if row["day"].isoformat() == day]
     assert judged
-    alarm = any(row["verdict"] == "alarm" for row in judged)
+    alarm = any(row["verdict"] == "alarm" for row in judged if row["statistic"] == "day")
     assert states["alert"] == ("success" if alarm else "skipped")
     assert states["monitor"] == "success"
     captures = Store.of(world.config).read("captures", ["captured_at"])["captured_at"].to_pylist()
@@ -61,23 +64,26 @@ def test_monitoring_judges_its_day_once(
     assert rows(world) == before
 
 
-def test_a_run_of_an_interval_watches_the_day_it_starts_on(
-    world: World, trained: dict[str, str], run_dag: Runner
+def test_a_run_of_an_interval_watches_the_day_it_starts_on_and_each_sensor_of_it(
+    world: World, copied: Config, run_dag: Runner
 ) -> None:
-    known = next(path for path in Path(world.history).rglob("*_L_01.*"))
-    copy = Path(world.config.storage.inbox, "2026-02-08", known.parent.name, known.name)
-    copy.parent.mkdir(parents=True)
-    copy.write_bytes(known.read_bytes())
-    run = run_dag.dags["biometric_monitoring"].test(logical_date=datetime(2026, 2, 9, tzinfo=UTC))
-    assert run.data_interval_end - run.data_interval_start == timedelta(days=1)
-    states = {task.task_id: str(task.state) for task in run.get_task_instances()}
-    assert states["ingest"] == "success"  # it found the folder of the day
-    assert states["alert"] == "skipped"
+    came = world.home / "story" / "inbox" / world.days[0]
+    for modality, door in (("iris", "door-3"), ("fingerprint", "door-4")):
+        folder = Path(copied.storage.inbox, "2026-02-08", f"sensor={door}", modality)
+        shutil.copytree(came / modality, folder)
+    assert run_dag.of_day("biometric_monitoring", date(2026, 2, 8))["monitor"] == "success"
+    rows = Store.of(copied).read("drift", ["day", "modality", "sensor"]).to_pylist()
+    assert {row["day"] for row in rows} == {date(2026, 2, 8)}
+    assert {(row["modality"], row["sensor"]) for row in rows} == {
+        ("iris", "door-3"),
+        ("fingerprint", "door-4"),
+        ("all", "all"),
+    }
 
 
 def test_monitoring_skips_a_day_without_captures(trained: dict[str, str], run_dag: Runner) -> None:
     states = run_dag("biometric_monitoring", day="2026-02-01")
-    assert states.pop("") == "success"
+    assert (states.pop(""), states.pop("earlier_days")) == ("success", "success")
     assert set(states.values()) == {"skipped"}
 
 
@@ -88,30 +94,29 @@ def test_an_alarm_sends_the_asset_event(
     from airflow.utils.session import create_session
 
     day = world.days[1]
-    assume_alarm(world, day)
+    write_verdict(Store.of(world.config), date.fromisoformat(day))
     assert run_dag("biometric_monitoring", day=day)["alert"] == "success"
     with create_session() as session:
-        extras = [event.extra for event in session.query(AssetEvent).all()]
-    assert {"day": day, "p_value": 0.001, "report": "reports/none.html"} in extras
-
-
-def assume_alarm(world: World, day: str) -> None:
-    """A stored verdict, as `monitor` leaves it behind after drift."""
-    row: dict[str, Any] = {
-        "day": date.fromisoformat(day),
-        "model_version": "1",
-        "modality": "iris",
-        "sensor": "default",
-        "statistic": GENUINE_SHIFT,
-        "value": -2.0,
+        (extra,) = [event.extra for event in session.query(AssetEvent).all()]
+    assert "iris, sensor default" in extra.pop("reason")
+    assert extra == {
+        "day": day,
+        "verdict": "alarm",
         "p_value": 0.001,
-        "threshold": 0.01,
-        "subjects": 12,
-        "verdict": Outcome.ALARM.value,
         "report": "reports/none.html",
+        "model_version": "1",
     }
-    table = pa.Table.from_pylist([row], schema=TABLES["drift"])
-    assert Store.of(world.config).append_new("drift", table) == 1
+
+
+@pytest.mark.parametrize("verdict", ["suspect", "standing", "calm"])
+def test_what_is_not_confirmed_or_was_told_sends_nothing(
+    copied: Config, run_dag: Runner, world: World, verdict: str
+) -> None:
+    came = world.home / "story" / "inbox" / world.days[0]
+    shutil.copytree(came, Path(copied.storage.inbox, world.days[0]))
+    write_verdict(Store.of(copied), date.fromisoformat(world.days[0]), verdict)
+    states = run_dag("biometric_monitoring", day=world.days[0])
+    assert (states["monitor"], states["alert"]) == ("success", "skipped")
 
 
 def test_retraining_without_an_alarm_is_skipped(
@@ -141,3 +146,45 @@ def test_rollback_needs_a_reason(run_dag: Runner) -> None:
 
     with pytest.raises(ParamValidationError):
         run_dag("biometric_rollback", reason="")
+
+
+def test_a_rollback_is_told_and_days_are_watched_by_the_model_that_returned(
+    copied: Config, run_dag: Runner, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crown_a_copy(copied)
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setenv("BIOMETRIC__NOTIFICATIONS__DECISION", '["webhook"]')
+    shutil.copytree(Path(world.home, "story", "inbox"), copied.storage.inbox)
+    with webhook() as heard:
+        address = {"conn_type": "http", "host": f"http://127.0.0.1:{heard.port}/"}
+        monkeypatch.setenv("AIRFLOW_CONN_BIOMETRIC_WEBHOOK", json.dumps(address))
+        states = run_dag("biometric_rollback", reason="worse on the night shift")
+    assert set(states.values()) == {"success"}
+    (told,) = heard.posts
+    assert told["title"] == "rolled back to 1"
+    assert "worse on the night shift" in told["text"]
+    assert run_dag("biometric_monitoring", day=world.days[0])["monitor"] == "success"
+    store = Store.of(copied)
+    assert set(store.read("drift")["model_version"].to_pylist()) == {"1"}
+    seen = store.read("probes", ["model_version", "window"])
+    assert set(seen["model_version"].to_pylist()) == {"1"}
+    assert {"reference", "current"} <= set(seen["window"].to_pylist())
+
+
+def crown_a_copy(config: Config) -> None:
+    """The champion's bundle once more as version 2, and that as champion."""
+    first = registry.require(config, "1")
+    with mlflow_client(config, "copy a version") as client:
+        name = config.mlflow.model_name
+        source = client.get_model_version(name, "1").source
+        client.create_model_version(name, source, first.run_id, tags=first.tags)
+    assert registry.set_champion(config, "2", expected="1")
+
+
+def test_maintenance_leaves_what_models_were_trained_on(
+    world: World, trained: dict[str, str], run_dag: Runner
+) -> None:
+    store = Store.of(world.config)
+    before = store.read("features", ["capture_id"]).sort_by("capture_id")
+    assert set(run_dag("biometric_maintenance").values()) == {"success"}
+    assert store.read("features", ["capture_id"]).sort_by("capture_id") == before

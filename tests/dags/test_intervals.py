@@ -9,9 +9,18 @@ import pytest
 START = datetime(2026, 1, 5, tzinfo=UTC)
 
 
+def a_run(run_type: str, state: str = "running") -> SimpleNamespace:
+    """As much of a run as is looked at, in the types that a worker gets."""
+    from airflow.sdk.api.datamodels._generated import DagRunState, DagRunType
+
+    return SimpleNamespace(
+        run_type=DagRunType(run_type), state=DagRunState(state), run_id=f"{run_type}__1"
+    )
+
+
 def context(run_type: str, interval: bool = True, **params: Any) -> dict[str, Any]:
     given = {"as_of": None, "day": None, **params}
-    told: dict[str, Any] = {"params": given, "dag_run": SimpleNamespace(run_type=run_type)}
+    told: dict[str, Any] = {"params": given, "dag_run": a_run(run_type)}
     if interval:
         told |= {"data_interval_start": START, "data_interval_end": START + timedelta(days=1)}
     return told
@@ -48,3 +57,35 @@ def test_times_without_a_zone_are_utc() -> None:
 
     assert parse_time("2026-01-05T03:00:00") == START + timedelta(hours=3)
     assert parse_time(None) is None
+
+
+@pytest.mark.parametrize(
+    ("before", "done"),
+    [
+        (None, True),
+        (("scheduled", "success"), True),
+        (("scheduled", "failed"), True),
+        (("scheduled", "running"), False),
+        (("backfill", "running"), False),
+        (("backfill", "queued"), False),
+    ],
+)
+def test_a_day_waits_while_an_earlier_one_is_under_way(
+    before: tuple[str, str] | None, done: bool
+) -> None:
+    from biometric_airflow.intervals import earlier_days_done
+
+    assert earlier_days_done(after(before, "scheduled")) is done
+
+
+def test_a_backfill_may_not_go_backwards() -> None:
+    from biometric_airflow.intervals import earlier_days_done
+
+    assert not earlier_days_done(after(("backfill", "running"), "backfill"))
+    with pytest.raises(RuntimeError, match="without --run-backwards"):
+        earlier_days_done(after(("backfill", "queued"), "backfill"))
+
+
+def after(before: tuple[str, str] | None, run_type: str) -> dict[str, Any]:
+    earlier = a_run(*before) if before else None
+    return {**context(run_type), "ti": SimpleNamespace(get_previous_dagrun=lambda: earlier)}

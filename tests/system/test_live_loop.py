@@ -1,60 +1,48 @@
 """The link that only a live scheduler has: an alarm's asset event starts retraining."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import psutil
-import pyarrow as pa
 import pytest
 
 from biometric_core import decisions
-from biometric_core.drift import GENUINE_SHIFT
-from biometric_core.schemas import TABLES
-from biometric_core.store import Store
-from biometric_core.verdicts import Outcome
 from deploy.local.airflow_api import DagRun
-from deploy.local.layout import REPOSITORY, Layout
+from deploy.local.layout import REPOSITORY, USER, Layout
 from deploy.local.prepare import STORY_FILE
 from deploy.local.processes import Tracked
 from deploy.local.stack import Stack, read_state, stop
+from tests.system.live import (
+    TRAINING_ENDS,
+    clean_environment,
+    ended,
+    follow,
+    running,
+    runs_of,
+    send_event,
+    set_paused,
+    settings,
+    states,
+    store_of,
+)
+from tests.unit.drift_rows import write_verdict
 
 pytestmark = pytest.mark.system
-_TRAINING_ENDS = "2026-01-05T00:00:00+00:00"
-
-
-def clean_environment() -> dict[str, str]:
-    """The environment without what tests of single DAGs have set for their own database."""
-    ours = ("BIOMETRIC_", "AIRFLOW_")
-    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     layout = Layout(tmp_path_factory.mktemp("var"))
-    with pytest.MonkeyPatch.context() as patch:
-        for name in set(os.environ) - set(clean_environment()):
-            patch.delenv(name)
-        patch.setenv("BIOMETRIC_VAR", str(layout.var))
-        patch.setenv("BIOMETRIC_PROFILE", "test")
-        made = Stack(layout)
-        try:
-            made.begin()
-            made.spawn("data", ["python", "-m", "deploy.local.prepare", "story"])
-            made.spawn("registry", ["python", "-m", "deploy.local.prepare", "registry"])
-            made.finish()
-            made.wait("data")
-            made.wait("registry")
-            made.wait_for_ray()
-            yield made
-        finally:
-            made.close()
+    with settings(layout.var), running(layout) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -65,48 +53,7 @@ def story(stack: Stack) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def champion(stack: Stack, story: dict[str, object]) -> DagRun:
-    return follow(
-        stack, "biometric_training", {"source": story["history"], "as_of": _TRAINING_ENDS}
-    )
-
-
-def follow(stack: Stack, dag_id: str, params: dict[str, object]) -> DagRun:
-    """Start a run and wait for it."""
-    return ended(stack, stack.api.trigger(dag_id, params))
-
-
-def ended(
-    stack: Stack,
-    run: DagRun,
-    within: float = 900,
-    whenever_asked: tuple[str, str] | None = None,
-) -> DagRun:
-    """Wait for the end of a run.
-
-    Args:
-        stack: where it runs.
-        run: it.
-        within: seconds.
-        whenever_asked: task and answer. An answer within a second of the question can be lost to
-            the scheduler (Airflow 3.3.2: the end of the process that asked is then taken for the
-            end of the one that resumed); the task is tried again and asks again.
-    """
-    limit = time.monotonic() + within
-    while not run.ended:
-        assert time.monotonic() < limit, f"{run} takes too long: {states(stack, run)}"
-        stack.check()
-        time.sleep(1)
-        if whenever_asked and states(stack, run)[whenever_asked[0]] == "awaiting_input":
-            time.sleep(2)
-            stack.api.answer(run, *whenever_asked)
-        run = stack.api.run(run.dag_id, run.run_id)
-    failed = [task for task in stack.api.tasks(run) if task.state == "failed"]
-    assert run.state == "success", [stack.api.log(run, task) for task in failed]
-    return run
-
-
-def states(stack: Stack, run: DagRun) -> dict[str, str | None]:
-    return {task.task_id: task.state for task in stack.api.tasks(run)}
+    return follow(stack, "biometric_training", {"source": story["history"], "as_of": TRAINING_ENDS})
 
 
 def caused(stack: Stack, run: DagRun, within: float) -> list[DagRun]:
@@ -144,8 +91,8 @@ def test_training_and_the_pool_of_heavy_tasks(stack: Stack, champion: DagRun) ->
 def test_an_alarm_makes_the_scheduler_start_retraining(
     stack: Stack, story: dict[str, list[dict[str, str]]], champion: DagRun
 ) -> None:
-    day = story["days"][-1]["day"]
-    assume_alarm(stack, day)
+    day = story["days"][0]["day"]
+    write_verdict(store_of(stack), date.fromisoformat(day))
     watched = follow(stack, "biometric_monitoring", {"day": day})
     assert states(stack, watched)["alert"] == "success"
     runs = caused(stack, watched, within=120)
@@ -157,16 +104,16 @@ def test_an_alarm_makes_the_scheduler_start_retraining(
     assert decided is not None
     assert decided["decision"] in ("promoted", "rejected")
     assert decided["drift_day"] == day
-    on_record = decisions.read(Store(stack.env["BIOMETRIC__STORAGE__ROOT"]))
+    on_record = decisions.read(store_of(stack))
     assert on_record[-1].decision_id == decided["decision_id"]
 
 
 def test_the_same_alarm_again_is_not_answered_twice(
     stack: Stack, story: dict[str, list[dict[str, str]]], champion: DagRun
 ) -> None:
-    store = Store(stack.env["BIOMETRIC__STORAGE__ROOT"])
+    store = store_of(stack)
     before = store.read("decisions").num_rows
-    watched = follow(stack, "biometric_monitoring", {"day": story["days"][-1]["day"]})
+    watched = follow(stack, "biometric_monitoring", {"day": story["days"][0]["day"]})
     (run,) = caused(stack, watched, within=120)
     answered = ended(stack, run)
     assert set(states(stack, answered).values()) == {"skipped"}
@@ -175,38 +122,72 @@ def test_the_same_alarm_again_is_not_answered_twice(
     assert store.read("decisions").num_rows == before
 
 
-def test_a_person_may_be_asked(stack: Stack, champion: DagRun) -> None:
-    asked = stack.api.trigger("biometric_retraining", {"force": True, "approval": True})
+def test_events_while_paused_and_in_a_burst_are_one_retraining_for_one_drift(
+    stack: Stack, story: dict[str, list[dict[str, str]]], champion: DagRun
+) -> None:
+    store, day = store_of(stack), story["days"][-1]["day"]
+    before = {run.run_id for run in runs_of(stack, "biometric_retraining")}
+    set_paused(stack, "biometric_retraining", True)
+    reigning = decisions.last_change(decisions.read(store))
+    assert reigning is not None
+    follow(stack, "biometric_monitoring", {"day": day})
+    store.delete("drift", f"day = '{day}'")
+    write_verdict(store, date.fromisoformat(day), version=reigning.challenger_version)
+    send_event(stack, {"day": day})
+    assert {run.run_id for run in runs_of(stack, "biometric_retraining")} == before
+    set_paused(stack, "biometric_retraining", False)
+    with ThreadPoolExecutor(3) as burst:
+        list(burst.map(partial(send_event, stack), [{"number": one} for one in range(3)]))
+    first = ended(stack, next_run(stack, before))
+    # One more when all is over: its run comes after whatever the burst has left to do.
+    send_event(stack, {"day": day})
+    later = first
+    while "was answered" not in told(stack, later):
+        later = ended(stack, next_run(stack, before | {first.run_id, later.run_id}))
+    since = [run for run in runs_of(stack, "biometric_retraining") if run.run_id not in before]
+    since = [ended(stack, run) for run in since]
+    trained = [run.run_id for run in since if states(stack, run)["train"] == "success"]
+    assert trained == [first.run_id]
+    # Of a champion that stayed, after a rejected answer, the drift reaches back to that day.
+    on_record = [one for one in decisions.read(store) if one.drift_until == day]
+    assert len(on_record) == 1
+
+
+def next_run(stack: Stack, seen: set[str], within: float = 120) -> DagRun:
+    """The first retraining that is not among those `seen`."""
+    limit = time.monotonic() + within
+    while time.monotonic() < limit:
+        for run in runs_of(stack, "biometric_retraining"):
+            if run.run_id not in seen:
+                return run
+        time.sleep(0.5)
+    raise AssertionError("no event started a retraining")
+
+
+def told(stack: Stack, run: DagRun) -> str:
+    """What the plan of a retraining said."""
+    plan = next(task for task in stack.api.tasks(run) if task.task_id == "plan")
+    return stack.api.log(run, plan)
+
+
+def test_a_persons_reject_is_a_decision(
+    stack: Stack, story: dict[str, list[dict[str, str]]], champion: DagRun
+) -> None:
+    day = story["days"][-1]["day"]
+    asked = stack.api.trigger("biometric_retraining", {"force": True, "approval": True, "day": day})
     answered = ended(stack, asked, whenever_asked=("approve", "Reject"))
-    assert (states(stack, answered)["approve"], states(stack, answered)["promote"]) == (
-        "success",
-        "skipped",
-    )
+    assert set(states(stack, answered).values()) == {"success"}
+    made = decisions.read(store_of(stack))[-1]
+    assert (made.decision, made.reason) == ("rejected", f"rejected by {USER}")
+    assert made.drift_day == day
 
 
 def test_a_day_without_captures_sends_nothing(stack: Stack, champion: DagRun) -> None:
     watched = follow(stack, "biometric_monitoring", {"day": "2026-03-01"})
-    assert set(states(stack, watched).values()) == {"skipped"}
+    found = states(stack, watched)
+    assert found.pop("earlier_days") == "success"  # it waits for the day before, captures or not
+    assert set(found.values()) == {"skipped"}
     assert caused(stack, watched, within=5) == []
-
-
-def assume_alarm(stack: Stack, day: str) -> None:
-    """A stored verdict, as `monitor` leaves it behind: so few people carry no real one."""
-    row = {
-        "day": date.fromisoformat(day),
-        "model_version": "1",
-        "modality": "iris",
-        "sensor": "default",
-        "statistic": GENUINE_SHIFT,
-        "value": -2.0,
-        "p_value": 0.001,
-        "threshold": 0.01,
-        "subjects": 12,
-        "verdict": Outcome.ALARM.value,
-        "report": "reports/none.html",
-    }
-    store = Store(stack.env["BIOMETRIC__STORAGE__ROOT"])
-    store.append_new("drift", pa.Table.from_pylist([row], schema=TABLES["drift"]))
 
 
 def test_an_interrupted_run_leaves_no_process(tmp_path: Path) -> None:

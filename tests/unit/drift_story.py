@@ -2,8 +2,10 @@
 
 import atexit
 import functools
+import json
 import shutil
 import tempfile
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -58,7 +60,13 @@ def failures(config: Config, day: date, count: int) -> None:
     store = Store.of(config)
     names = [f"failed{i}" for i in range(count)]
     common = {"capture_id": names, "modality": ["iris"] * count}
-    captures = common | {"sensor": ["default"] * count, "captured_at": [at(day)] * count}
+    people = [f"s{i % PEOPLE:03}" for i in range(count)]
+    captures = common | {
+        "subject_id": people,
+        "position": ["left"] * count,
+        "sensor": ["default"] * count,
+        "captured_at": [at(day)] * count,
+    }
     features = common | {
         "preprocess_version": [preprocess_version(config)] * count,
         "failure": ["no_pupil"] * count,
@@ -71,7 +79,14 @@ def failures(config: Config, day: date, count: int) -> None:
         store.append_new(table, pa.table(rows, schema=TABLES[table]))
 
 
-def decide(config: Config, decision: str, drift_day: date, challenger: str = "2") -> None:
+def decide(
+    config: Config,
+    decision: str,
+    drift_day: date | None,
+    challenger: str = "2",
+    until: date | None = None,
+    sensors: Sequence[tuple[str, str]] = (),
+) -> None:
     """A row as the gate writes it."""
     row = {
         "decision_id": f"{decision}-{drift_day}",
@@ -80,9 +95,10 @@ def decide(config: Config, decision: str, drift_day: date, challenger: str = "2"
         "reason": "for the test",
         "trigger": "drift",
         "drift_day": drift_day,
+        "drift_until": until,
         "champion_version": "1",
         "challenger_version": challenger,
-        "numbers": "{}",
+        "numbers": json.dumps({"sensors": sensors} if sensors else {}),
     }
     rows = pa.Table.from_pylist([row], schema=TABLES["decisions"])
     Store.of(config).append_new("decisions", rows)
@@ -116,6 +132,7 @@ def _base() -> tuple[Config, Path]:
 def system(tmp_path: Path) -> Config:
     """A copy of the monitored system that a test may change."""
     config, folder = _base()
+    tmp_path.mkdir(exist_ok=True)
     shutil.copytree(folder / "data", tmp_path / "data")
     shutil.copy(folder / "mlflow.db", tmp_path / "mlflow.db")
     values = config.model_dump()

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import toy_set, toy_sets
 
-from biometric_core.batches import Classes, assemble, epoch_rows, labelled, steps
+from biometric_core.batches import Classes, Order, assemble, epoch_rows, fetch, labelled, steps
 from biometric_core.models.spec import variants
 from biometric_core.schemas import Modality
 
@@ -68,7 +68,7 @@ def test_assembled_labels_belong_to_the_captures(sets):
     classes = Classes.of(sets)
     data = labelled(sets, classes)
     rows = epoch_rows(data, 1, np.random.default_rng(2))
-    batch = assemble(rows, data, torch.device("cpu"), torch.Generator().manual_seed(0))
+    batch = assemble(fetch(rows, data), data, torch.device("cpu"), torch.Generator().manual_seed(1))
     for place, (modality, names) in enumerate(classes.identities.items()):
         variant = batch.identities[modality] // len(names)
         identity = batch.identities[modality] % len(names)
@@ -87,6 +87,55 @@ def test_a_single_capture_of_a_modality_is_left_out_of_the_step():
     sets[Modality.IRIS] = sets[Modality.IRIS].select(np.array([0]))
     data = labelled(sets, Classes.of(sets))
     rows = epoch_rows(data, 1, np.random.default_rng(0))
-    batch = assemble(rows, data, torch.device("cpu"), torch.Generator())
+    batch = assemble(fetch(rows, data), data, torch.device("cpu"), torch.Generator())
     assert set(batch.prepared) == {Modality.FINGERPRINT}
     assert not batch.fused[:, 0].any()
+
+
+@settings(max_examples=30, deadline=None)
+@given(k=st.integers(1, 5), size=st.integers(4, 40), world=st.integers(1, 2))
+def test_impressions_of_a_subject_come_in_one_step(sets, k, size, world):
+    data = labelled(sets, Classes.of(sets))
+    rows = epoch_rows(data, 60, np.random.default_rng(3), Order(impressions=k))
+    shares = [steps(rows, size, rank, world, together=True) for rank in range(world)]
+    assert len({len(share) for share in shares}) == 1
+    place = 0
+    for parts in zip(*shares, strict=True):
+        subject = np.concatenate([part.subject for part in parts])
+        assert len(subject)
+        assert (subject == rows.subject[place : place + len(subject)]).all()
+        place += len(subject)
+        if place < len(rows):
+            assert rows.subject[place] != subject[-1], "no subject's rows are cut apart"
+    assert place == len(rows)
+    lengths = np.diff(np.flatnonzero(np.diff(rows.subject, prepend=-1, append=-1)))
+    _, counts = np.unique(rows.subject, return_counts=True)
+    assert lengths.max() >= min(k, counts.max())
+
+
+def test_a_window_keeps_neighbours_near_and_changes_with_the_seed(sets):
+    many = {Modality.IRIS: toy_set(Modality.IRIS, 60, impressions=2)}
+    data = labelled(many, Classes.of(many))
+
+    def subjects(seed, window):
+        order = Order(window=window)
+        return epoch_rows(data, 1, np.random.default_rng(seed), order).subject
+
+    near, far = subjects(0, 12), subjects(0, None)
+    reach = [np.ptp(near[start : start + 4]) for start in range(0, 120, 4)]
+    assert np.median(reach) <= 6
+    assert np.median([np.ptp(far[start : start + 4]) for start in range(0, 120, 4)]) > 12
+    assert sorted(near) == sorted(far)
+    assert (subjects(0, 12) == near).all()
+    assert (subjects(1, 12) != near).any()
+
+
+def test_what_is_fetched_are_the_captures_of_the_step(sets):
+    data = labelled(sets, Classes.of(sets))
+    rows = epoch_rows(data, 1, np.random.default_rng(1))
+    fetched = fetch(rows, data)
+    for place, (modality, found) in enumerate(data.items()):
+        captures = rows.captures[fetched.places[modality], place]
+        assert (captures >= 0).all()
+        assert (fetched.identity[modality] == found.identity[captures]).all()
+        assert (fetched.pixels[modality][0].numpy() == found.captures.images[captures]).all()

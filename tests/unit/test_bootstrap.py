@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from biometric_core import bootstrap, metrics
+from biometric_core.calibration import cllr
 from biometric_core.gallery import Channel, Gallery
 from biometric_core.match import Comparisons, compare_all, identify
 from biometric_core.templates import Embeddings
@@ -118,8 +119,12 @@ def test_one_subject_or_one_kind_gives_no_interval():
     )
     figures = bootstrap.error_rates(mated, replicates=20, seed=0)
     assert all(f.interval(0.95) == bootstrap.Interval(None, None, None) for f in figures.values())
-    nothing = bootstrap.paired_eer_difference(mated, mated, replicates=20, seed=0)
+    nothing = bootstrap.cllr_rate(mated, replicates=20, seed=0)
     assert nothing.interval(0.95) == bootstrap.Interval(None, None, None)
+    assert bootstrap.difference(nothing, nothing).interval(0.95).value is None
+    alone = bootstrap.cllr_rate(comparisons, replicates=20, seed=0)
+    assert alone.value is not None
+    assert alone.interval(0.95).bounds() is None
 
 
 def with_noise(comparisons, sigma, seed=0):
@@ -128,7 +133,10 @@ def with_noise(comparisons, sigma, seed=0):
 
 
 def difference(champion, challenger, confidence=0.95, **settings):
-    return bootstrap.paired_eer_difference(champion, challenger, **settings).interval(confidence)
+    before, after = (
+        bootstrap.error_rates(one, **settings)["eer"] for one in (champion, challenger)
+    )
+    return bootstrap.difference(after, before).interval(confidence)
 
 
 def test_a_worse_model_is_found_worse_and_an_equal_one_is_not():
@@ -155,13 +163,21 @@ def test_pairing_makes_the_interval_narrower_than_two_separate_ones():
     assert paired.high - paired.low < (alone.high - alone.low) / 2
 
 
-def test_different_pairs_are_refused():
-    one, _ = people(0, subjects=4)
-    two, _ = people(0, subjects=5)
-    relabelled = Comparisons(**{**vars(one), "mated": ~one.mated})
-    for other in (two, relabelled):
-        with pytest.raises(ValueError, match="same pairs"):
-            bootstrap.paired_eer_difference(one, other, replicates=10, seed=0)
+def test_cllr_is_resampled_as_its_formula_says_with_the_subjects_weights():
+    comparisons, _ = people(5, subjects=6)
+    found = bootstrap.cllr_rate(comparisons, replicates=40, seed=3)
+    assert found.value == pytest.approx(cllr(comparisons.scores, comparisons.mated))
+    _, codes = np.unique(comparisons.subjects, return_inverse=True)
+    first, second = codes[comparisons.first], codes[comparisons.second]
+    counts = np.random.default_rng(3).multinomial(6, np.full(6, 1 / 6), size=40)
+    for drawn, value in zip(counts, found.drawn, strict=True):
+        weights = np.where(first == second, drawn[first] * 5 / 6, drawn[first] * drawn[second])
+        costs = np.logaddexp(0, np.where(comparisons.mated, -1, 1) * comparisons.scores)
+        kinds = [
+            np.average(costs[kind], weights=weights[kind])
+            for kind in (comparisons.mated, ~comparisons.mated)
+        ]
+        assert value == pytest.approx(np.mean(kinds) / np.log(2))
 
 
 def test_mean_over_folds_is_resampled_within_each():

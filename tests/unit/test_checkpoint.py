@@ -7,7 +7,7 @@ import torch
 
 from biometric_core import checkpoint
 from biometric_core.checkpoint import FILE_NAME, TrainingState
-from biometric_core.errors import ModelError
+from biometric_core.errors import ModelError, StorageError
 
 STATE = TrainingState(
     digest="abc",
@@ -62,7 +62,7 @@ def test_a_write_that_fails_leaves_the_one_before(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", no_space)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(StorageError, match="no space left"):
         checkpoint.save(TrainingState("later"), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
     assert checkpoint.load(tmp_path / FILE_NAME).digest == "abc"

@@ -13,6 +13,7 @@ STAGES = [
     "generate",
     "ingest",
     "preprocess",
+    "check",
     "train",
     "evaluate",
     "promote",
@@ -21,6 +22,7 @@ STAGES = [
     "monitor",
     "predict",
     "crossval",
+    "maintain",
     "status",
 ]
 
@@ -89,6 +91,7 @@ def test_results_go_to_a_file_or_to_the_terminal_as_json(tmp_path):
         (("--set", "training", "status"), "KEY=VALUE"),
         (("preprocess", "--json", "{folder}"), "can't write it"),
         (("monitor", "--day", "yesterday"), "yesterday"),
+        (("monitor", "--day", "2026-01-05", "--until", "2026-01-04"), "before --day"),
     ],
 )
 def test_mistakes_of_a_user_are_told_in_words(tmp_path, arguments, said):

@@ -38,6 +38,8 @@ def test_precedence_is_base_profile_environment_argument(monkeypatch):
         ({"training": {"epoch": 3}}, "training.epoch"),
         ({"nonsense": {"x": 1}}, "nonsense"),
         ({"monitoring": {"alpha": 0.9}}, "monitoring.alpha"),
+        ({"notifications": {"alarm": ["fax"]}}, "notifications.alarm"),
+        ({"notifications": {"alarm": ["email"]}}, "notifications.to names nobody"),
     ],
 )
 def test_unknown_keys_and_bad_values_are_refused_by_name(overrides, named):

@@ -44,7 +44,7 @@ def test_a_store_from_before_the_column_says_nothing_and_takes_new_captures(conf
     store = Store.of(config)
     rows = store.read("captures").drop_columns(["sex"])
     write_deltalake(
-        str(store.root / "tables" / "captures"), rows, mode="overwrite", schema_mode="overwrite"
+        f"{store.root}/tables/captures", rows, mode="overwrite", schema_mode="overwrite"
     )
     found = load_captures(store, config)[Modality.IRIS]
     assert found.sex.tolist() == [""] * 4

@@ -13,7 +13,7 @@ from biometric_core.calibration import cllr
 from biometric_core.fingerprint import minutia_matching, minutiae
 from biometric_core.fingerprint.minutiae import MinutiaeTemplates
 from biometric_core.sources.generator.fingerprint import render_finger
-from biometric_core.sources.sensor import CHANGED, apply
+from biometric_core.sources.sensor import WORN, apply
 from biometric_core.templates import Compared
 
 FINGERS, IMPRESSIONS = 5, 3
@@ -35,7 +35,7 @@ def captures(worn: bool = False) -> list[np.ndarray]:
         for impression in range(1, IMPRESSIONS + 1)
     ]
     rng = np.random.default_rng(0)
-    return [apply(gray, CHANGED, rng) for gray in drawn] if worn else drawn
+    return [apply(gray, WORN, rng) for gray in drawn] if worn else drawn
 
 
 @pytest.fixture(scope="module")

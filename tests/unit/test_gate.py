@@ -1,22 +1,24 @@
 """The gate with a real registry, real tables and real networks, good and bad."""
 
+import json
 import logging
 import threading
 from datetime import date, timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import torch
 from tiny_store import HISTORY, changed, fill, small
 
-from biometric_core import decisions, gate
+from biometric_core import decisions, gate, judge
 from biometric_core.calibrated import calibrated
 from biometric_core.config import Config
 from biometric_core.errors import ModelError, ServiceError
 from biometric_core.models import BiometricNet, ModelSpec
 from biometric_core.preprocess import preprocess_version
 from biometric_core.recogniser import Recogniser
-from biometric_core.schemas import Modality
+from biometric_core.schemas import TABLES, Modality
 from biometric_core.store import Store
 from biometric_core.tracking import registry, runs
 from biometric_core.training import load_training_data
@@ -103,7 +105,7 @@ def test_better_replaces_worse_and_worse_does_not_replace_better(ready):
     gate.promote(ready, version=bad)
     up = gate.promote(ready, version=good)
     assert up.decision == "promoted", up.reason
-    assert up.numbers["improvement"]["all"]["low"] > 0
+    assert up.numbers["improvement"]["all"]["cllr"]["low"] > 0
     assert roles(ready) == (good, None, bad)
     again = add(ready, good=False, seed=1)
     down = gate.promote(ready, version="challenger")
@@ -150,6 +152,80 @@ def test_after_drift_old_and_new_captures_are_judged_apart(ready):
     assert set(made.numbers["improvement"]) == {"all", "new", "old"}
     assert rows(ready)[-1].drift_day == "2026-01-03"
     assert made.trigger == "drift"
+
+
+@pytest.mark.parametrize("joined", [False, True], ids=["one day", "another a day later"])
+def test_the_changed_sensors_are_those_that_the_drift_table_names(ready, joined):
+    gate.promote(ready, version=add(ready, good=False))
+    good = add(ready, good=True)
+    day = HISTORY + timedelta(days=2)
+    for sensor, impressions in (("default", range(5, 7)), ("new", range(7, 9))):
+        fill(ready, subjects=32, impressions=impressions, day=day, sensor=sensor, noise=40.0)
+    row = {"day": day.date(), "model_version": "1", "modality": "fingerprint"}
+    row |= {"sensor": "new"}
+    moved = row | {"statistic": "residual_t2", "verdict": "alarm"}
+    calm = row | {"statistic": "residual_t2", "verdict": "calm", "sensor": "default"}
+    later = moved | {"day": day.date() + timedelta(days=1), "modality": "iris"}
+    told = pa.Table.from_pylist([moved, calm, *([later] if joined else [])], schema=TABLES["drift"])
+    Store.of(ready).append_new("drift", told)
+    seen, real = [], judge.Change.changed
+
+    def remembered(self, captures):
+        found = real(self, captures)
+        seen.append((captures.modality, set(captures.sensor[found]), int(found.sum())))
+        return found
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(judge.Change, "changed", remembered)
+        made = gate.promote(
+            ready,
+            version=good,
+            trigger="drift",
+            drift_day=day.date(),
+            as_of=day + timedelta(days=2),
+        )
+    # Eight test people; where irises did not move, all of theirs are old.
+    irises = ({"new"}, 16) if joined else (set(), 0)
+    assert sorted(seen) == [(Modality.FINGERPRINT, {"new"}, 16), (Modality.IRIS, *irises)]
+    assert made.decision == "promoted", made.reason
+    assert registry.require(ready, good).tags["drift_day"] == "2026-01-03"
+    assert rows(ready)[-1].numbers == made.numbers
+    sensors = [("fingerprint", "new"), *([("iris", "new")] if joined else [])]
+    assert rows(ready)[-1].change == judge.Change.of(day.date(), sensors)
+
+
+def test_the_decision_is_told_with_all_its_numbers_in_table_tags_and_log(ready, caplog):
+    gate.promote(ready, version=add(ready, good=False), trigger="training")
+    caplog.set_level(logging.INFO)
+    made = gate.promote(ready, version=add(ready, good=True), trigger="training")
+    tags = registry.require(ready, made.challenger_version).tags
+    assert json.loads(tags["gate.numbers"]) == rows(ready)[-1].numbers == made.numbers
+    assert (tags["gate.trigger"], tags["gate.reason"]) == ("training", made.reason)
+    assert "drift_day" not in tags
+    figures = made.numbers["improvement"]["all"]["cllr"]
+    assert set(figures) == {"champion", "challenger", "value", "low", "high"}
+    assert "min_improvement" not in made.reason
+    assert f'"worth": {round(made.numbers["improvement"]["all"]["worth"], 5)}' in caplog.text
+
+
+def test_figures_that_a_version_brings_along_are_not_believed(ready):
+    good, bad = add(ready, good=True), add(ready, good=False)
+    gate.promote(ready, version=good)
+    registry.tag(ready, bad, {"iris_eer": "0", "fingerprint_eer": "0", "fused_eer": "0"})
+    assert gate.promote(ready, version=bad).decision == "rejected"
+
+
+def test_rollback_brings_the_bundle_of_before_back(ready):
+    bad, good = add(ready, good=False), add(ready, good=True)
+    gate.promote(ready, version=bad)
+    before, _ = registry.load_recogniser(ready, "champion")
+    gate.promote(ready, version=good)
+    gate.rollback(ready, reason="complaints")
+    after, version = registry.load_recogniser(ready, "champion")
+    assert version == bad
+    one, other = (model.net.state_dict() for model in (before, after))
+    assert all(one[name].equal(other[name]) for name in one)
+    assert (before.calibration, before.thresholds) == (after.calibration, after.thresholds)
 
 
 def test_captures_after_as_of_are_not_looked_at(ready):

@@ -44,3 +44,16 @@ def test_deviation_is_zero_mean_on_the_sides_and_wraps_no_scale():
     deviation = masks.normal_deviation(sheet)
     assert abs(np.median(deviation)) < 0.1
     assert 0.9 < np.std(deviation) < 1.1
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_best_lid_is_the_best_of_all(seed):
+    rng = np.random.default_rng(seed)
+    u, v = rng.uniform(-1, 1, (2, 1500)).astype(np.float32)
+    likeness = rng.uniform(-2, 1, 1500).astype(np.float32)
+    reach = v < 0.35
+    curves = masks._parabolas()
+    a, b, c = (column[:, None] for column in curves.T)
+    covered = (v < a + b * u + c * u * u) & reach
+    lost = np.where(covered, likeness, 0).sum(axis=1, dtype=np.float64)
+    assert masks._best_lid(likeness, u, v) == tuple(curves[np.argmin(lost)])

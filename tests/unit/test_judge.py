@@ -1,7 +1,7 @@
 """The verdict on models whose quality is known: the same network looking through other glasses."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
@@ -9,11 +9,12 @@ import pytest
 from tiny_store import changed, small
 
 from biometric_core.calibration import Calibration
+from biometric_core.change import Change
 from biometric_core.config import Config
 from biometric_core.dataset import from_columns
 from biometric_core.errors import ModelError
 from biometric_core.gallery import Encoded, fused_gallery, modality_gallery
-from biometric_core.judge import Improvement, judge
+from biometric_core.judge import judge
 from biometric_core.schemas import Modality
 from biometric_core.templates import Embeddings
 
@@ -115,13 +116,14 @@ def test_a_better_challenger_is_promoted_and_a_worse_one_is_not(rules):
     found = sets()
     better = verdict(Model(1.5, seed=1), Model(5.0, seed=2), found, rules)
     assert better.promote, better.reason
-    assert better.numbers["improvement"]["all"]["value"] > 0
-    assert better.numbers["improvement"]["all"]["low"] > 0
+    found_all = better.numbers["improvement"]["all"]
+    assert found_all["cllr"]["low"] > found_all["worth"] > 0
+    assert found_all["eer"]["value"] > 0
     worse = verdict(Model(5.0, seed=2), Model(1.5, seed=1), found, rules)
     assert not worse.promote
-    assert worse.numbers["improvement"]["all"]["high"] < 0
-    assert worse.numbers["improvement"]["all"]["value"] == pytest.approx(
-        -better.numbers["improvement"]["all"]["value"]
+    assert worse.numbers["improvement"]["all"]["cllr"]["high"] < 0
+    assert worse.numbers["improvement"]["all"]["cllr"]["value"] == pytest.approx(
+        -found_all["cllr"]["value"]
     )
 
 
@@ -137,22 +139,24 @@ def test_a_challenger_that_is_no_better_is_not_promoted(rules):
 
 
 def test_after_drift_better_on_the_new_and_no_worse_on_the_old_is_needed(rules):
-    rules = changed(rules, "gate", margin=0.05)
+    rules = changed(rules, "gate", margin=0.05, margin_cllr=0.2)
     found = sets(30, MIXED)
     champion = Model(1.5, noise_after=8.0, seed=1)
-    fixed = verdict(Model(1.5, seed=2), champion, found, rules, drift_day=DAY)
+    fixed = verdict(Model(1.5, seed=2), champion, found, rules, change=Change(DAY))
     assert fixed.promote, fixed.reason
     assert set(fixed.numbers["improvement"]) == {"all", "new", "old"}
-    forgot = verdict(Model(6.0, noise_after=1.5, seed=2), champion, found, rules, drift_day=DAY)
+    forgot = verdict(
+        Model(6.0, noise_after=1.5, seed=2), champion, found, rules, change=Change(DAY)
+    )
     assert not forgot.promote
     assert "not shown to be worse by less" in forgot.reason
-    blind = verdict(Model(1.5, noise_after=8.0, seed=3), champion, found, rules, drift_day=DAY)
+    blind = verdict(Model(1.5, noise_after=8.0, seed=3), champion, found, rules, change=Change(DAY))
     assert not blind.promote
     assert "not proven better" in blind.reason
 
 
 def test_a_drift_day_without_captures_never_promotes(rules):
-    late = verdict(Model(0.5), Model(6.0), sets(), rules, drift_day=date(2026, 2, 1))
+    late = verdict(Model(0.5), Model(6.0), sets(), rules, change=Change(date(2026, 2, 1)))
     assert not late.promote
     assert "too few subjects" in late.reason
 
@@ -177,13 +181,27 @@ def test_scores_that_are_not_numbers_are_an_error_not_a_promotion(rules):
         verdict(Model(float("nan")), Model(3.0), sets(), rules)
 
 
-@pytest.mark.parametrize("low", [None, float("nan"), 0.0, -0.01])
-def test_an_interval_that_is_missing_nan_or_touches_zero_proves_nothing(low):
-    assert not Improvement(0.1, low, 0.2, 9).above(0)
-
-
 def test_models_of_different_modalities_are_measured_on_what_both_know(rules):
     iris = Model(2.0, modalities=(Modality.IRIS,))
     found = verdict(iris, Model(5.0), sets(), rules)
     assert found.numbers["champion"]["fingerprint"] is None
     assert found.numbers["champion"]["fused"] is not None
+
+
+def test_new_and_old_go_by_the_sensor_that_moved(rules):
+    found = sets(30, MIXED)
+    late = {m: s.captured_at >= np.datetime64(DAY) for m, s in found.items()}
+    renamed = {
+        m: replace(s, sensor=np.where(late[m] & (s.impression == 5), "second", s.sensor))
+        for m, s in found.items()
+    }
+    change = Change(DAY, {("iris", "second")})
+    rows = {m: change.changed(s) for m, s in renamed.items()}
+    iris = renamed[Modality.IRIS]
+    assert set(iris.impression[rows[Modality.IRIS]]) == {5}
+    assert not rows[Modality.FINGERPRINT].any(), "another modality did not move"
+    both = Change(DAY, {("iris", "default"), ("iris", "second")})
+    assert np.array_equal(both.changed(iris), late[Modality.IRIS]), "not before the day"
+    champion = Model(1.5, noise_after=8.0, seed=1)
+    made = verdict(Model(1.5, seed=2), champion, renamed, rules, change=change)
+    assert made.numbers["improvement"]["new"]["cllr"]["low"] > 0

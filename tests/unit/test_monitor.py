@@ -14,6 +14,7 @@ from drift_story import (
     at,
     calm_day,
     changed_day,
+    decide,
     failures,
     made_champion,
     system,
@@ -23,12 +24,24 @@ from tiny_store import fill
 
 from biometric_core import drift
 from biometric_core.config import Monitoring
-from biometric_core.drift import Window
-from biometric_core.monitor import load_groups, monitor, window
+from biometric_core.monitor import monitor
 from biometric_core.schemas import TABLES
 from biometric_core.score import score
+from biometric_core.serving import serving
+from biometric_core.spans import load_groups, window
 from biometric_core.store import Store
-from biometric_core.verdicts import FAILURE_RATE, QUALITY, TESTED, UNIDENTIFIED, Group, judge
+from biometric_core.verdicts import (
+    DAY as WHOLE_DAY,
+)
+from biometric_core.verdicts import (
+    FAILURE_RATE,
+    TESTED,
+    UNIDENTIFIED,
+    Group,
+    Span,
+    judge,
+)
+from biometric_core.windows import MEASURES, Attempts, Window
 
 
 def _of(verdicts: list[dict], statistic: str, modality: str = "iris") -> dict:
@@ -51,17 +64,16 @@ def test_an_ordinary_day_is_calm_and_a_changed_sensor_alarms(tmp_path) -> None:
     changed_day(config)
     changed = monitor(config, day=CHANGED)
     assert changed.alarm
-    assert changed.p_value == min(
-        _of(changed.verdicts, name, m)["p_value"]
-        for name in TESTED
-        for m in ("iris", "fingerprint")
-    )
+    tested = [v for v in changed.verdicts if v["statistic"] in TESTED]
+    assert changed.p_value == min(v["p_value"] for v in tested)
+    assert {v["statistic"] for v in tested} == set(TESTED)
+    assert "since 2026-01-07" in changed.reason
     assert changed.p_value < config.monitoring.alpha
     assert _of(changed.verdicts, drift.GENUINE_SHIFT)["value"] < 0
 
     again = monitor(config, day=CHANGED)
     assert again == replace(changed, reused=True)
-    assert Store.of(config).version("drift") == 1
+    assert Store.of(config).version("drift") == 2  # version 0 is the empty table
 
     # Another champion does not change what was found on the day.
     made_champion(config, as_of=at(CHANGED) + timedelta(days=1))
@@ -91,11 +103,13 @@ def test_a_day_without_captures_has_no_verdict_and_stays_open(tmp_path) -> None:
 def test_a_new_sensor_is_compared_with_the_known_ones(tmp_path) -> None:
     config = system(tmp_path)
     fill(config, subjects=PEOPLE, impressions=range(5, 6), day=at(CALM), sensor="other")
-    version = score(config, day=CALM).model_version
-    groups = load_groups(Store.of(config), config, CALM, version)
-    assert [(g.sensor, len(g.reference), len(g.current)) for g in groups] == [
-        ("other", PEOPLE, PEOPLE)
-    ] * 2
+    score(config, day=CALM)
+    store = Store.of(config)
+    groups = load_groups(store, config, CALM, serving(config, store, CALM))
+    sizes = [(len(g.reference.probes), len(g.today.probes)) for g in groups]
+    assert [g.sensor for g in groups] == ["other"] * 2
+    assert sizes == [(PEOPLE, PEOPLE)] * 2
+    assert [len(g.reference.attempts) for g in groups] == [4 * PEOPLE] * 2
 
 
 def test_unidentified_probes_are_no_part_of_a_window() -> None:
@@ -106,13 +120,20 @@ def test_unidentified_probes_are_no_part_of_a_window() -> None:
         "embedding": [0.0, 1.0],
         "quality": 0.5,
         "trained_on": False,
+        "day": CALM,
     }
-    known = row | {"capture_id": "1", "residual": [0.25, -0.5], "genuine_score": 2.0}
-    probes = pa.Table.from_pylist([row | {"capture_id": "0"}, known], schema=TABLES["probes"])
-    found = window(probes)
+    known = {"capture_id": "1", "residual": [0.25, -0.5], "genuine_score": 2.0}
+    row |= dict.fromkeys(("sharpness", "contrast", "brightness"), 1.0)
+    schema = pa.schema([*TABLES["probes"], *(pa.field(m, pa.float32()) for m in MEASURES[1:])])
+    rows = [row | {"capture_id": "0"}, row | known]
+    probes = pa.Table.from_pylist(rows, schema=schema)
+    found = window(probes, CALM)
     assert found.identity.tolist() == ["a/iris/left"]
     np.testing.assert_allclose(found.template, [[-0.25, 1.5]])
-    assert len(window(probes.slice(0, 0))) == 0
+    np.testing.assert_allclose(found.measures, [[0.5, 0.0, 1.0, 1.0]])
+    assert len(window(probes.slice(0, 0), CALM)) == 0
+    older = window(probes, CALM + timedelta(days=2), decay=0.5)
+    np.testing.assert_allclose(older.weight, [0.25])
 
 
 def _window(rng: np.random.Generator, subjects: int, shift: float = 0.0) -> Window:
@@ -121,16 +142,23 @@ def _window(rng: np.random.Generator, subjects: int, shift: float = 0.0) -> Wind
         subject=names,
         identity=names,
         trained_on=np.zeros(subjects, bool),
+        weight=np.ones(subjects),
         residual=rng.normal(size=(subjects, 4)) + shift,
         template=rng.normal(size=(subjects, 4)),
         genuine=rng.normal(size=subjects),
-        quality=rng.uniform(size=subjects),
+        measures=rng.uniform(size=(subjects, len(MEASURES))),
     )
+
+
+def _attempts(subjects: int) -> Attempts:
+    names = np.array([f"s{i}" for i in range(subjects)])
+    return Attempts(names, names, np.zeros(subjects, bool), np.ones(subjects), np.zeros(subjects))
 
 
 def _group(seed: int, subjects: int, shift: float = 0.0, sensor: str = "default") -> Group:
     rng = np.random.default_rng(seed)
-    return Group("iris", sensor, _window(rng, subjects), _window(rng, subjects, shift))
+    before, now = (Span(_window(rng, subjects, s), _attempts(subjects)) for s in (0.0, shift))
+    return Group("iris", sensor, before, now)
 
 
 SETTINGS = Monitoring(permutations=199)
@@ -161,22 +189,57 @@ def test_many_sensors_leave_an_alarm_possible() -> None:
 
 def test_information_never_alarms() -> None:
     group = _group(1, 30)
-    worse = replace(group, current=replace(group.current, quality=group.current.quality / 100))
-    verdicts = judge([worse], SETTINGS, DAY)
-    quality = next(v for v in verdicts if v.statistic == QUALITY)
-    assert quality.p_value is not None
-    assert quality.p_value < 0.01
-    assert quality.verdict == "information"
+    probes = replace(group.today.probes, template=group.today.probes.template + 9)
+    strangers = np.char.add("new ", probes.subject)
+    probes = replace(probes, subject=strangers, identity=strangers)
+    verdicts = judge([replace(group, today=replace(group.today, probes=probes))], SETTINGS, DAY)
+    other = next(v for v in verdicts if v.statistic == drift.POPULATION_T2)
+    assert other.p_value is not None
+    assert other.p_value < 0.01
+    assert other.verdict == "information"
     assert not any(v.verdict == "alarm" for v in verdicts)
 
 
-def test_a_sensor_that_delivers_nothing_usable_is_refused_not_calm(tmp_path) -> None:
+def test_a_sensor_that_delivers_nothing_usable_alarms_by_its_failures(tmp_path) -> None:
     config = system(tmp_path)
     failures(config, CALM, 30)
     result = monitor(config, day=CALM)
-    assert {v["verdict"] for v in result.verdicts if v["statistic"] in TESTED} == {
-        "not_enough_subjects"
-    }
+    outcome = {v["statistic"]: v["verdict"] for v in result.verdicts}
+    assert outcome[drift.FAILURE_SHIFT] == "alarm"
+    assert outcome[drift.RESIDUAL_T2] == outcome[drift.QUALITY_T2] == "not_enough_subjects"
+    assert result.alarm
     assert _of(result.verdicts, FAILURE_RATE)["value"] == 1.0
     stored = Store.of(config).read("drift", filter=pc.field("statistic") == FAILURE_RATE)
     assert stored["value"].to_pylist() == [1.0]
+
+
+def test_a_standing_alarm_is_not_told_again_until_the_cooldown_is_over(tmp_path) -> None:
+    config = with_settings(system(tmp_path), "monitoring", cooldown_days=2)
+    found = []
+    for offset in range(3):
+        day = CHANGED + timedelta(days=offset)
+        changed_day(config, day=day, impression=6 + offset)
+        found.append(monitor(config, day=day))
+    assert [result.verdict for result in found] == ["alarm", "standing", "alarm"]
+    assert [result.alarm for result in found] == [True, False, True]
+    assert all("since 2026-01-07" in result.reason for result in found)
+
+
+def test_a_verdict_from_before_days_as_a_whole_were_kept_is_read(tmp_path) -> None:
+    config = system(tmp_path)
+    calm_day(config)
+    fresh = monitor(config, day=CALM)
+    Store.of(config).delete("drift", f"statistic = '{WHOLE_DAY}'")
+    assert monitor(config, day=CALM) == replace(fresh, reused=True)
+
+
+def test_a_backfilled_day_gets_the_verdict_that_it_would_have_had(tmp_path) -> None:
+    on_time, late = (system(tmp_path / name) for name in ("on_time", "late"))
+    for config in (on_time, late):
+        decide(config, "promoted", None, challenger="1")
+        calm_day(config)
+        changed_day(config)
+    first = [monitor(on_time, day=day) for day in (CALM, CHANGED)]
+    version = made_champion(late, as_of=at(CHANGED) + timedelta(days=1))
+    decide(late, "promoted", CHANGED, challenger=version)
+    assert [monitor(late, day=day) for day in (CALM, CHANGED)] == first

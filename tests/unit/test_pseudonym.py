@@ -34,3 +34,16 @@ def test_the_environment_gives_the_key_and_a_short_one_is_refused(tmp_path, monk
     monkeypatch.setenv("BIOMETRIC_PSEUDONYM_KEY", "short")
     with pytest.raises(ConfigError, match="needs 16"):
         Pseudonymiser.of(Store(tmp_path))
+
+
+def test_a_file_gives_the_key_and_one_that_is_not_there_is_told(tmp_path, monkeypatch):
+    (tmp_path / "key").write_text("0123456789abcdef\n")
+    monkeypatch.setenv("BIOMETRIC_PSEUDONYM_KEY_FILE", str(tmp_path / "key"))
+    by_file = Pseudonymiser.of(Store(tmp_path / "a"))
+    monkeypatch.setenv("BIOMETRIC_PSEUDONYM_KEY", "0123456789abcdef")
+    by_value = Pseudonymiser.of(Store(tmp_path / "b"))
+    assert by_file.of_subject("a", "1") == by_value.of_subject("a", "1")
+    monkeypatch.delenv("BIOMETRIC_PSEUDONYM_KEY")
+    monkeypatch.setenv("BIOMETRIC_PSEUDONYM_KEY_FILE", str(tmp_path / "missing"))
+    with pytest.raises(ConfigError, match="missing, which can't be read"):
+        Pseudonymiser.of(Store(tmp_path / "c"))

@@ -1,6 +1,7 @@
 """Scores of a day and of the reference: who is compared with what, and that it stays so."""
 
-from datetime import date, timedelta
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pyarrow.compute as pc
@@ -10,7 +11,7 @@ from drift_story import (
     PEOPLE,
     calm_day,
     column,
-    failures,
+    decide,
     made_champion,
     system,
     with_settings,
@@ -19,11 +20,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_store import fill
 
-from biometric_core import score as stage
+from biometric_core.change import Change
 from biometric_core.dataset import CaptureSet, from_columns, load_captures
 from biometric_core.errors import ModelError
-from biometric_core.schemas import Modality
-from biometric_core.score import CURRENT, ENROLMENT_CAPTURES, REFERENCE, assign_roles, score
+from biometric_core.recogniser import Recogniser
+from biometric_core.roles import ENROLMENT_CAPTURES, assign_roles
+from biometric_core.schemas import Modality, Sample
+from biometric_core.score import CURRENT, ENROLLED, REFERENCE, score
 from biometric_core.splits import training_rows
 from biometric_core.store import Store
 from biometric_core.tracking.registry import load_recogniser
@@ -31,7 +34,9 @@ from biometric_core.tracking.registry import load_recogniser
 DAY = date(2026, 1, 5)
 
 
-def _captures(rows: list[tuple[str, str, str, int]]) -> CaptureSet:
+def _captures(
+    rows: list[tuple[str, str, str, int]], sensors: Sequence[str] | None = None
+) -> CaptureSet:
     """Rows of (subject, split, time, impression) of one left eye each."""
     subject, split, taken, impression = zip(*rows, strict=True)
     count = len(rows)
@@ -40,7 +45,7 @@ def _captures(rows: list[tuple[str, str, str, int]]) -> CaptureSet:
         "capture_id": [f"{i:03}" for i in range(count)],
         "subject_id": subject,
         "position": ["left"] * count,
-        "sensor": ["default"] * count,
+        "sensor": sensors or ["default"] * count,
         "split": split,
         "impression": impression,
         "captured_at": taken,
@@ -148,7 +153,8 @@ def test_scores_are_those_of_the_recogniser(tmp_path) -> None:
     assert result.probes == 2 * (PEOPLE + 6)
     assert result.new_identities == 2 * 6
     assert result.reference_probes == 2 * PEOPLE
-    assert probes.num_rows == result.probes + result.reference_probes
+    enrolled = ENROLMENT_CAPTURES * (result.reference_probes + result.new_identities)
+    assert probes.num_rows == result.probes + result.reference_probes + enrolled
 
     recogniser, version = load_recogniser(config, "champion")
     assert set(probes["model_version"].to_pylist()) == {version}
@@ -157,17 +163,28 @@ def test_scores_are_those_of_the_recogniser(tmp_path) -> None:
     )
     assert {name for name, seen in trained.items() if seen} == set(recogniser.subjects)
 
-    iris = load_captures(store, config)[Modality.IRIS]
-    enrolled = (iris.subject_id == "s003") & (iris.impression <= ENROLMENT_CAPTURES)
-    template = recogniser.embed_set(iris.select(enrolled)).mean(axis=0, keepdims=True)
-    template /= np.linalg.norm(template)
-    chosen = (pc.field("subject_id") == "s003") & (pc.field("modality") == "iris")
-    for row in store.read("probes", filter=chosen).to_pylist():
-        embedding = np.array([row["embedding"]], dtype=np.float32)
-        own = recogniser.compare(Modality.IRIS, embedding, template)[0, 0]
-        assert row["genuine_score"] == pytest.approx(float(own), abs=1e-4)
-        np.testing.assert_allclose(row["residual"], (embedding - template)[0], atol=1e-5)
-        assert np.isfinite(row["top_impostor_score"])
+    for modality in (Modality.IRIS, Modality.FINGERPRINT):
+        captures = load_captures(store, config)[modality]
+        enrolled = captures.select(
+            (captures.subject_id == "s003") & (captures.impression <= ENROLMENT_CAPTURES)
+        )
+        template = recogniser.embed_set(enrolled).mean(axis=0)
+        template /= np.linalg.norm(template)
+        chosen = (pc.field("subject_id") == "s003") & (pc.field("modality") == modality.value)
+        rows = store.read("probes", filter=chosen & (pc.field("window") != ENROLLED)).to_pylist()
+        assert rows
+        for row in rows:
+            probe = captures.select(captures.capture_id == row["capture_id"])
+            ratios = recogniser.compare_samples(modality, _samples(probe), _samples(enrolled))
+            assert row["genuine_score"] == pytest.approx(float(ratios.mean()), abs=1e-3)
+            expected = np.array(row["embedding"], dtype=np.float32) - template
+            np.testing.assert_allclose(row["residual"], expected, atol=1e-5)
+            assert np.isfinite(row["top_impostor_score"])
+
+
+def _samples(captures: CaptureSet) -> list[Sample]:
+    pairs = zip(captures.images, captures.masks, strict=True)
+    return [Sample(np.asarray(image), np.asarray(mask)) for image, mask in pairs]
 
 
 def test_scoring_again_adds_nothing(tmp_path) -> None:
@@ -179,23 +196,90 @@ def test_scoring_again_adds_nothing(tmp_path) -> None:
     assert Store.of(config).version("probes") == version
 
 
-def test_a_day_the_champion_was_trained_on_is_not_scored_by_it(tmp_path) -> None:
+def test_a_day_the_champion_was_trained_on_is_scored_by_nobody_without_an_earlier_one(
+    tmp_path,
+) -> None:
     config = system(tmp_path)
     calm_day(config, newcomers=0)
-    after = stage.datetime(2026, 1, 6, tzinfo=stage.UTC)
-    version = made_champion(config, as_of=after)
+    version = made_champion(config, as_of=datetime(2026, 1, 6, tzinfo=UTC))
     result = score(config, day=CALM)
     assert (result.model_version, result.probes) == (version, 0)
-    rows = Store.of(config).read("probes")
-    assert set(column(rows, "window")) == {REFERENCE}
-    # The reference is renewed: the reserved captures of training subjects are the latest ones.
-    assert (column(rows, "day") == CALM).all()
+    rows = Store.of(config).read("probes", filter=pc.field("window") == REFERENCE)
+    # The reference is renewed; the other half of the training subjects is reserved one before.
+    assert 0.6 < (column(rows, "day") == CALM).mean() < 1
+
+
+def test_a_day_the_champion_was_trained_on_is_scored_by_the_one_before(tmp_path) -> None:
+    config = system(tmp_path)
+    decide(config, "promoted", None, challenger="1")
+    calm_day(config, newcomers=0)
+    on_time = score(config, day=CALM)
+    version = made_champion(config, as_of=datetime(2026, 1, 6, tzinfo=UTC))
+    decide(config, "promoted", CALM, challenger=version)
+    assert score(config, day=CALM) == on_time
+    assert score(config, day=CALM + timedelta(days=1)).model_version == version
+
+
+def test_embeddings_of_enrolled_captures_are_made_once(tmp_path, monkeypatch) -> None:
+    config = system(tmp_path)
+    calm_day(config, newcomers=0)
+    score(config, day=CALM)
+    fill(config, subjects=3, impressions=range(7, 8), day=datetime(2026, 1, 6, 12, tzinfo=UTC))
+    embedded = []
+    real = Recogniser.embed_set
+    monkeypatch.setattr(
+        Recogniser, "embed_set", lambda self, sets: embedded.append(len(sets)) or real(self, sets)
+    )
+    assert score(config, day=CALM + timedelta(days=1)).probes == 2 * 3
+    assert embedded == [3, 3]
+
+
+def test_after_an_answered_drift_the_reference_begins_on_its_day() -> None:
+    old, later = "2026-01-01T09", "2026-01-04T09"
+    rows = _eye("a", "test", [old, old, old, later]) + _eye("b", "test", [old, old, old, NOW])
+    captures = _captures(rows)
+    known = captures.captured_at < np.datetime64("2026-01-05")
+    everything = assign_roles(captures, known, DAY)
+    assert everything.reference.tolist() == [3, 6]
+    answered = [Change(date(2026, 1, 4))]
+    renewed = assign_roles(captures, known, DAY, answered=answered)
+    assert renewed.reference.tolist() == [3]
+    too_few = assign_roles(captures, known, DAY, answered=answered, enough=2)
+    assert too_few.reference.tolist() == [3, 6]
+
+
+def test_the_reference_of_a_sensor_that_has_not_moved_is_not_renewed() -> None:
+    doors = ("door-3", "door-4", "door-5")
+    eyes = [_eye(door, "test", [OLD, OLD, "2026-01-03T09"]) for door in doors]
+    captures = _captures([row for eye in eyes for row in eye], np.repeat(doors, 3).tolist())
+    moved = [Change.of(date(2026, 1, 4), [("iris", "door-3"), ("fingerprint", "door-4")])]
+    earlier = Change.of(date(2026, 1, 2), [("iris", "door-4")])
+    later = Change.of(date(2026, 1, 4), [("iris", "door-5")])
+    for answered, expected in (
+        ([], [2, 5, 8]),
+        (moved, [5, 8]),
+        ([earlier], [2, 5, 8]),
+        ([*moved, earlier, later], [5]),
+        ([*moved, Change(date(2026, 1, 2))], [5, 8]),
+        ([Change(date(2026, 1, 4)), earlier], []),
+    ):
+        roles = assign_roles(captures, _known(captures), DAY, answered=answered, enough=0)
+        assert roles.reference.tolist() == expected
+
+
+def test_a_sensor_that_too_few_renewed_captures_are_of_keeps_its_reference() -> None:
+    doors = ("door-3", "door-4")
+    eyes = [_eye(door, "test", [OLD, OLD, "2026-01-03T09"]) for door in doors]
+    captures = _captures([row for eye in eyes for row in eye], np.repeat(doors, 3).tolist())
+    answered = [Change.of(date(2026, 1, 4), [("iris", "door-3")])]
+    roles = assign_roles(captures, _known(captures), DAY, answered=answered, enough=1)
+    assert roles.reference.tolist() == [2, 5]  # those of the other door don't count for it
 
 
 def test_captures_that_came_in_after_training_are_probes_in_spite_of_their_date(tmp_path) -> None:
     config = system(tmp_path)
     late = date(2026, 1, 1)
-    fill(config, subjects=PEOPLE, impressions=range(5, 6), day=stage.datetime(2026, 1, 1, 12))
+    fill(config, subjects=PEOPLE, impressions=range(5, 6), day=datetime(2026, 1, 1, 12))
     assert score(config, day=late).probes == 2 * PEOPLE
 
 
@@ -205,7 +289,7 @@ def test_one_capture_of_a_stranger_is_kept_apart(tmp_path) -> None:
         config,
         subjects=PEOPLE + 1,
         impressions=range(5, 6),
-        day=stage.datetime(2026, 1, 5, 12, tzinfo=stage.UTC),
+        day=datetime(2026, 1, 5, 12, tzinfo=UTC),
     )
     score(config, day=CALM)
     rows = Store.of(config).read("probes", filter=pc.field("window") == CURRENT)
@@ -215,22 +299,10 @@ def test_one_capture_of_a_stranger_is_kept_apart(tmp_path) -> None:
     assert all(row["top_impostor_score"] is not None for row in stranger)
 
 
-def test_failures_to_acquire_are_counted(tmp_path) -> None:
-    config = system(tmp_path)
-    calm_day(config, newcomers=0)
-    failures(config, CALM, 7)
-    assert score(config, day=CALM).failures == 7
-    counts = {
-        (c.modality, c.failed, c.captures)
-        for c in stage.acquisition(Store.of(config), config, CALM)
-    }
-    assert counts == {("iris", 7, PEOPLE + 7), ("fingerprint", 0, PEOPLE)}
-
-
 def test_a_day_without_captures_has_no_probes(tmp_path) -> None:
     config = system(tmp_path)
     result = score(config, day=CALM + timedelta(days=30))
-    assert (result.probes, result.failures) == (0, 0)
+    assert result.probes == 0
 
 
 def test_without_a_champion_there_is_a_clear_error(tmp_path) -> None:

@@ -100,7 +100,7 @@ def test_a_run_is_registered_once_with_its_figures_and_loads_again(ready):
     found = registry.require(ready, "challenger")
     assert found.run_id == run_id
     assert found.tags["iris_eer"] == "0.125"
-    assert found.tags["data_version"] == "0"
+    assert found.tags["data_version"] == "1"
     assert found.tags["as_of"]
     recogniser, version = registry.load_recogniser(ready, "challenger")
     assert version == "1"

@@ -12,11 +12,14 @@ import torch
 from toys import toy_config, toy_set, toy_sets
 
 from biometric_core import checkpoint
+from biometric_core.batches import fetch
 from biometric_core.checkpoint import FILE_NAME
-from biometric_core.errors import DataError, ModelError
+from biometric_core.errors import ConfigError, DataError, ModelError
+from biometric_core.models import TrainingBatch
+from biometric_core.models.branches import standardise
 from biometric_core.schemas import Modality
 from biometric_core.train import fit
-from biometric_core.trainer import fit_digest
+from biometric_core.trainer import Trainer, fit_digest
 from biometric_core.validation import open_set
 
 TRAIN, VALIDATION = toy_sets(6), toy_sets(4, first=50)
@@ -40,11 +43,11 @@ def same(first, second):
     return all(torch.equal(tensor, second[name]) for name, tensor in first.items())
 
 
+TIMES = {"seconds", "samples_per_second", "data_seconds", "data_share"}
+
+
 def without_time(history):
-    return [
-        {k: v for k, v in row.items() if k not in ("seconds", "samples_per_second")}
-        for row in history
-    ]
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in history]
 
 
 class Stop(Exception):
@@ -63,6 +66,7 @@ def test_the_history_tells_each_epoch(straight):
     assert [row["epoch"] for row in straight.history] == [1, 2, 3, 4]
     assert straight.epochs_run == 4
     wanted = {"loss", "loss_iris", "loss_fingerprint", "loss_subject", "lr", "seconds"}
+    wanted |= {"data_seconds", "data_share"}
     wanted |= {"samples_per_second", "eer_iris", "eer_fingerprint", "separation"}
     assert all(wanted <= row.keys() for row in straight.history)
     best = max(straight.history, key=lambda row: row["separation"])
@@ -194,9 +198,12 @@ def test_classes_have_the_same_order_whatever_the_order_of_rows(straight):
 def test_separable_identities_are_learnt_and_unseen_people_told_apart():
     train = {Modality.IRIS: toy_set(Modality.IRIS, 24, impressions=4, noise=1.0)}
     validation = {Modality.IRIS: toy_set(Modality.IRIS, 10, impressions=4, noise=1.0, first=50)}
-    fitted = fit(train, validation, toy_config(epochs=8, min_steps=6, width=8, patience=8))
-    first, last = fitted.history[0], fitted.history[-1]
-    assert last["separation_iris"] > first["separation_iris"]
+    config = toy_config(epochs=8, min_steps=6, width=8, patience=8)
+    untrained = open_set(Trainer(train, validation, config).net, validation, torch.device("cpu"))
+    fitted = fit(train, validation, config)
+    best = fitted.history[fitted.best_epoch - 1]
+    assert best["separation_iris"] > untrained["separation_iris"]
+    assert best["eer_iris"] < untrained["eer_iris"]
     assert fitted.history[fitted.best_epoch - 1]["eer_iris"] < 0.1
 
 
@@ -242,6 +249,60 @@ def test_bfloat16_trains_to_nearly_the_same(straight):
     fitted = fit(TRAIN, VALIDATION, toy_config(precision="bf16"))
     assert all(tensor.dtype != torch.bfloat16 for tensor in fitted.state.values())
     assert fitted.history[-1]["loss"] == pytest.approx(straight.history[-1]["loss"], rel=0.15)
+
+
+def test_micro_steps_add_up_to_the_gradients_of_the_whole_step():
+    def gradients(accumulate):
+        trainer = Trainer(TRAIN, {}, toy_config(accumulate=accumulate, learning_rate=1e-9))
+        trainer.module.train()
+        for module in trainer.net.modules():
+            if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+                module.eval()  # batch statistics are of a micro-step
+        plan, _ = trainer._plan(0)
+        parts = [part for rows in plan for part in trainer._parts(rows)]
+        batches = iter([still(part, trainer.data) for part in parts])
+        _, losses = trainer._step(plan[0], batches)
+        return losses, [p.grad for p in trainer.net.parameters() if p.grad is not None]
+
+    whole, parts = gradients(1), gradients(3)
+    assert parts[0] == pytest.approx(whole[0], rel=1e-4)
+    for one, other in zip(whole[1], parts[1], strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+
+
+def still(rows, data):
+    """A batch without distortions: what is drawn for a part can't be that of the whole."""
+    fetched = fetch(rows, data)
+    prepared = {m: standardise(m, *found) for m, found in fetched.pixels.items()}
+    places = {m: torch.from_numpy(found) for m, found in fetched.places.items()}
+    identities = {m: torch.from_numpy(found) for m, found in fetched.identity.items()}
+    shown = torch.from_numpy(rows.captures >= 0)
+    return TrainingBatch(prepared, places, identities, torch.from_numpy(rows.subject), shown)
+
+
+@pytest.mark.parametrize("options", [{"accumulate": 2}, {"impressions": 2}, {"shuffle_rows": 8}])
+def test_other_ways_through_the_data_train_and_resume_as_well(tmp_path, options):
+    config = toy_config(**options)
+    straight = fit(TRAIN, VALIDATION, config)
+    with pytest.raises(Stop):
+        fit(TRAIN, VALIDATION, config, checkpoint_dir=tmp_path, on_epoch=stop_after(2))
+    resumed = fit(TRAIN, VALIDATION, config, checkpoint_dir=tmp_path)
+    assert same(straight.state, resumed.state)
+    assert straight.epochs_run == 4
+
+
+@pytest.mark.slow
+def test_compiled_branches_train_the_same_network_under_the_same_names():
+    plain = fit(TRAIN, VALIDATION, toy_config(epochs=1))
+    compiled = fit(TRAIN, VALIDATION, toy_config(compile=True, epochs=1))
+    assert compiled.state.keys() == plain.state.keys()
+    assert compiled.history[0]["loss"] == pytest.approx(plain.history[0]["loss"], rel=1e-2)
+
+
+def test_compiling_without_a_compiler_is_a_clear_error(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(ConfigError, match=r"training\.compile"):
+        fit(TRAIN, VALIDATION, toy_config(compile=True))
 
 
 def test_too_few_subjects_is_a_clear_error():

@@ -23,6 +23,11 @@ SPLITS = ("train", "train", "validation", "test")
 def small(config: Config) -> Config:
     """The same configuration with tiny images, and a database: training takes a second."""
     database(Path(config.mlflow.tracking_uri.removeprefix("sqlite:///")).parent)
+    return tiny(config)
+
+
+def tiny(config: Config) -> Config:
+    """The same configuration with tiny images and networks."""
     return changed(
         changed(config, "preprocess", iris_shape=(16, 32), fingerprint_shape=(16, 16)),
         "training",
@@ -88,6 +93,7 @@ def fill(
                         "sensor": sensor,
                         "uri": "captures/any.png",
                         "captured_at": day,
+                        **_measures(image),
                         "split": SPLITS[subject % len(SPLITS)],
                     }
                 )
@@ -109,3 +115,11 @@ def fill(
             for field in TABLES[table]
         }
         store.append_new(table, pa.table(columns, schema=TABLES[table]))
+
+
+def _measures(image: np.ndarray) -> dict[str, float]:
+    return {
+        "sharpness": float(cv2.Laplacian(image, cv2.CV_64F).var() / max(image.var(), 1e-6)),
+        "contrast": float(image.std()),
+        "brightness": float(image.mean()),
+    }

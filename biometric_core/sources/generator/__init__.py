@@ -14,10 +14,10 @@ from pathlib import Path
 
 from biometric_core.config import Config
 from biometric_core.errors import ConfigError, SourceError
+from biometric_core.files import atomic_write
 from biometric_core.progress import track
 from biometric_core.schemas import EYES, POSITIONS, Modality, UInt8Array
 from biometric_core.sources.layouts import SourceCapture, flat_path
-from biometric_core.store import atomic_write
 
 # Two fingers by default: the index fingers, which most live scans ask for first.
 FINGER_ORDER = tuple(

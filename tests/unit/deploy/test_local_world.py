@@ -1,5 +1,6 @@
 import json
 import stat
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -73,4 +74,4 @@ def test_the_caller_may_set_what_is_ours(layout: Layout, monkeypatch: pytest.Mon
 
 def test_ports_differ() -> None:
     ports = Ports.choose(usual=True)
-    assert len({ports.airflow, ports.mlflow, ports.ray, ports.ray_client}) == 4
+    assert len(set(asdict(ports).values())) == 5

@@ -46,3 +46,10 @@ def test_sources_that_are_not_there(tmp_path, settings):
         acquire(Config(**settings), source=str(tmp_path / "nothing"))
     with pytest.raises(ConfigError, match=r"source\.path"):
         acquire(Config(**settings, source={"kind": "folder"}))
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"), [("s3://bucket/people", "object_store"), ("s3://bucket/people.zip", "zip")]
+)
+def test_what_lies_on_an_object_store_stays_there(settings, url, kind):
+    assert acquire(Config(**settings), source=url) == AcquireResult(url, kind)

@@ -1,7 +1,9 @@
+import io
 import os
 import stat
 import zipfile
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -9,8 +11,9 @@ from small_sources import flat_people, image, kaggle_people, write_folder, write
 
 from biometric_core.config import Ingest
 from biometric_core.errors import CaptureRefused, SourceError
-from biometric_core.sources.files import SourceFile, iter_files
+from biometric_core.sources.files import SourceFile, iter_files, open_source
 from biometric_core.sources.layouts import is_clutter, parse
+from biometric_core.sources.zip_directory import check_size
 
 ROOT = "IRIS and FINGERPRINT DATASET/"
 
@@ -87,11 +90,13 @@ def test_of_members_with_one_name_only_the_first_is_taken(tmp_path, limits):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("iris/001_L_01.bmp", b"first")
         archive.writestr("iris/001_L_01.BMP", b"same but for case")
+        archive.writestr("iris//001_L_01.bmp", b"same but for a slash")
+        archive.writestr("./iris/./001_L_01.bmp", b"same but for dots")
         with pytest.warns(UserWarning, match="Duplicate name"):
             archive.writestr("iris/001_L_01.bmp", b"again")
     assert read_all(tmp_path / "a.zip", limits) == {"iris/001_L_01.bmp": b"first"}
     refused = [f for f in iter_files(tmp_path / "a.zip", limits) if f.refusal]
-    assert [f.refusal.reason for f in refused] == ["duplicate_member"] * 2
+    assert [f.refusal.reason for f in refused] == ["duplicate_member"] * 4
 
 
 def test_encrypted_members_are_refused(make_zip, limits):
@@ -238,6 +243,72 @@ def test_a_truncated_archive(make_zip, limits):
     source.write_bytes(source.read_bytes()[:-30])
     with pytest.raises(SourceError, match=r"no readable \.zip"):
         iter_files(source, limits)
+
+
+@pytest.mark.parametrize("stated", [6, 8])
+def test_a_member_that_is_not_as_long_as_stated_is_refused(make_zip, limits, stated):
+    source = make_zip({"iris/001_L_01.bmp": b"payload"})
+    data = bytearray(source.read_bytes())
+    for signature, offset in ((b"PK\x03\x04", 22), (b"PK\x01\x02", 24)):
+        place = data.index(signature) + offset
+        data[place : place + 4] = stated.to_bytes(4, "little")
+    source.write_bytes(data)
+    (file,) = iter_files(source, limits)
+    with pytest.raises(CaptureRefused, match="damaged_member"):
+        file.read()
+
+
+def test_members_that_share_their_bytes_are_refused(make_zip, limits):
+    """The way of zip bombs that need no nesting."""
+    source = make_zip({f"iris/001_L_0{number}.bmp": image(number) for number in (1, 2, 3)})
+    data = bytearray(source.read_bytes())
+    entries = [place for place in range(len(data)) if data[place : place + 4] == b"PK\x01\x02"]
+    first = data[entries[0] + 42 : entries[0] + 46]
+    for entry in entries[1:]:
+        data[entry + 42 : entry + 46] = first
+    source.write_bytes(data)
+    found = [file.refusal and file.refusal.reason for file in iter_files(source, limits)]
+    assert found == ["overlapping_member"] * 3
+
+
+def test_more_members_than_allowed_are_counted_before_an_object_is_made_of_each(make_zip):
+    source = make_zip({f"{number:04}.bmp": b"" for number in range(2000)})
+    data = bytearray(source.read_bytes())
+    end = data.rindex(b"PK\x05\x06")
+    for place in (8, 10):  # what the archive says of itself is not believed
+        data[end + place : end + place + 2] = (1).to_bytes(2, "little")
+    source.write_bytes(data)
+    with pytest.raises(SourceError, match=r"ingest\.max_members"):
+        check_size(io.BytesIO(bytes(data)), "a.zip", Ingest(max_members=1999))
+    check_size(io.BytesIO(bytes(data)), "a.zip", Ingest(max_members=2000))
+
+
+def test_members_of_a_large_archive_with_a_comment_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 10)  # writes the records of zip64
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.comment = b"a comment"
+        for number in range(100):
+            archive.writestr(f"{number:03}.bmp", b"")
+    data = (tmp_path / "a.zip").read_bytes()
+    assert b"PK\x06\x06" in data
+    with pytest.raises(SourceError, match=r"ingest\.max_members"):
+        check_size(io.BytesIO(data), "a.zip", Ingest(max_members=99))
+
+
+def test_a_source_can_be_gone_through_again_and_knows_its_length(tmp_path, make_zip, limits):
+    files = flat_people(2, 1)
+    for source in (write_folder(tmp_path / "f", files), make_zip(files)):
+        opened = open_source(source, limits)
+        assert [f.path for f in opened] == [f.path for f in opened]
+        assert len(opened) == len(files)
+
+
+def test_members_can_be_read_in_several_threads(make_zip, limits):
+    files = flat_people(10, 2)
+    listed = list(iter_files(make_zip(files), limits))
+    with ThreadPoolExecutor(8) as pool:
+        contents = list(pool.map(lambda file: file.read(), listed * 5))
+    assert contents == [files[str(file.path)] for file in listed * 5]
 
 
 def test_crc_is_really_checked(make_zip, limits):

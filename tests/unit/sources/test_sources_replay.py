@@ -18,6 +18,7 @@ from biometric_core.sources.files import SourceFile
 from biometric_core.sources.layouts import SourceCapture, flat_path, parse
 from biometric_core.sources.replay import replay
 from biometric_core.sources.replay_plan import Item, Settings, deal_out
+from biometric_core.sources.sensor_folder import sensor_of
 
 FIRST = date(2026, 1, 5)
 DAYS = ["2026-01-05", "2026-01-06", "2026-01-07"]
@@ -228,6 +229,18 @@ def test_clutter_copies_and_unreadable_files_are_left_out_and_told(tmp_path, cap
     for reason in ("duplicate", "unknown_layout", "path_leaves_archive"):
         assert f"'{reason}': 1" in caplog.text
     assert "001_L" not in caplog.text
+
+
+def test_sensors_stay_apart_and_a_bad_name_is_left_out(tmp_path, caplog):
+    people = flat_people(4, 5)
+    files = {f"sensor=door-{place % 2}/{name}": people[name] for place, name in enumerate(people)}
+    files |= {"sensor=Ada L/iris/001_L_09.bmp": image(900), "iris/001_L_10.bmp": image(901)}
+    source = write_folder(tmp_path / "source", files)
+    replay(Config(), source=str(source), out=str(tmp_path / "out"), first_day=FIRST)
+    found = [sensor_of(Path(name)) for name in written(tmp_path / "out")]
+    assert Counter(found) == {"door-0": 30, "door-1": 30, None: 1}
+    assert "'bad_sensor_name': 1" in caplog.text
+    assert "Ada" not in caplog.text
 
 
 def test_what_is_no_image_reaches_ingest_as_it_is(tmp_path):

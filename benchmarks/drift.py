@@ -1,0 +1,196 @@
+"""False alarms, detection, false and missed promotions: `make bench-drift [DATA=folder]`.
+
+Days are drawn from generated people who went through the real pipeline once, changed as a sensor
+would change their images, and compared by the shipped recogniser, which has seen none of them. The
+folder may hold thirty subjects of the Kaggle set: days of real people are drawn from those as well.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from benchmarks import drift_day, drift_gate, drift_stock
+from benchmarks.captures import KAGGLE
+from benchmarks.drift_days import ORDINARY_DAYS_BEFORE, Told, World, by_rule
+from benchmarks.drift_pool import (
+    CHANGES,
+    CLEAN,
+    SLOW_DAYS,
+    Pool,
+    acquire,
+    conditions,
+    score_pool,
+)
+from benchmarks.drift_real import ordinary_days
+from benchmarks.rows import Row, at_least, at_most, write
+from biometric_core import pretrained
+from biometric_core.config import Config, Monitoring, load_config
+from biometric_core.progress import track
+from biometric_core.recogniser import Recogniser
+from biometric_core.verdicts import TESTED, Outcome
+
+PEOPLE, CHANGED_PEOPLE, SLOW_PEOPLE = 600, 300, 150
+_DAYS, _TRIALS, _SLOW_TRIALS, _STOCK_DAYS = 300, 100, 30, 60
+_ROW = 15  # days in a row in one world
+_SHARES = (0.0, 0.5, 1.0)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, show and write; 0 where every target is met."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with the Kaggle subset")
+    parser.add_argument("--part", type=int, default=1, help="measure with 1/PART of the days")
+    given = parser.parse_args(arguments)
+    began = time.monotonic()
+    rows: list[Row] = []
+    with TemporaryDirectory(prefix="biometric-drift-") as name:
+        for part in _measured(Path(name), given.data, given.part):
+            rows += part
+            write("drift", rows)  # an hour is long: what is known so far
+    minutes = (time.monotonic() - began) / 60
+    rows.append(at_most("the whole benchmark, from nothing", minutes, 60, "minutes"))
+    path = write("drift", rows)
+    print(f"written: {path}")
+    return 0 if all(row.met for row in rows) else 1
+
+
+def _measured(scratch: Path, data: Path, part: int) -> Iterator[list[Row]]:
+    # Each day is judged by itself: an alarm within a cooldown is one all the same.
+    settings = load_config().monitoring.model_copy(update={"cooldown_days": 0})
+    recogniser = Recogniser.load(pretrained.FOLDER)
+    config = _config(scratch / "pool")
+    acquire(config, conditions(PEOPLE, CHANGED_PEOPLE, SLOW_PEOPLE), scratch / "images")
+    pool = score_pool(config, recogniser)
+    ordinary = _ordinary(pool, settings, _DAYS // part)
+    yield ordinary
+    yield [_real(scratch / "real", data, recogniser, settings, _DAYS // part)]
+    detected = _detected(pool, settings, _TRIALS // part)
+    yield detected
+    yield _slow(pool, settings, _SLOW_TRIALS // part)
+    ours = {"ordinary": _mean(ordinary), "changed": _mean(detected)}
+    yield drift_stock.rows(pool, settings, _STOCK_DAYS // part, ours)
+    yield drift_day.rows(scratch / "day")
+    yield drift_gate.rows(scratch / "gate", quick=part > 1)
+
+
+def _config(folder: Path) -> Config:
+    values = {
+        "storage": {"root": str(folder / "data"), "work": str(folder / "work")},
+        # People are the same in all conditions, and a weak change hardly changes a file.
+        "ingest": {"max_duplicates_share": 1.0, "max_refused_share": 1.0},
+    }
+    return load_config(overrides=values)
+
+
+def _mean(rows: Sequence[Row]) -> float:
+    return float(np.mean([row.measured for row in rows if row.measured is not None]))
+
+
+def _ordinary(pool: Pool, settings: Monitoring, days: int) -> list[Row]:
+    rows = []
+    for share in track(_SHARES, total=len(_SHARES), description="ordinary days"):
+        # Days of one world share their reference: many of them tell how often a monitor errs.
+        worlds = [World(pool, settings, 100 + number) for number in range(max(1, days // _ROW))]
+        told = [world.sequence(_ROW, lambda _: CLEAN, share) for world in worlds]
+        name = f"false alarms, {100 * share:.0f} % new people"
+        rows.append(_false_alarms(name, told, 2, settings))
+    return rows
+
+
+def _false_alarms(
+    name: str, worlds: Sequence[Sequence[Told]], target: float, settings: Monitoring
+) -> Row:
+    told = [one for world in worlds for one in world]
+    by = [by_rule(world, settings) for world in worlds]
+    by_statistic = {
+        statistic: float(np.mean(np.array(found) < settings.suspect_alpha))
+        for statistic in TESTED
+        if (found := _raw_p_values(told, statistic))
+    }
+    return at_most(
+        name,
+        _per_cent([one.confirmed for one in told]),
+        target,
+        "%",
+        days=len(told),
+        worlds=len(worlds),
+        by_rule={rule: _per_cent([hit for one in by for hit in one[rule]]) for rule in by[0]},
+        below_suspect_alpha_uncorrected=by_statistic,
+    )
+
+
+def _raw_p_values(told: Sequence[Told], statistic: str) -> list[float]:
+    rows = (row for one in told for row in one.verdicts if row.statistic == statistic)
+    return [row.raw_p_value for row in rows if row.raw_p_value is not None]
+
+
+def _per_cent(hits: Sequence[bool]) -> float:
+    return 100 * float(np.mean(hits))
+
+
+def _real(folder: Path, data: Path, recogniser: Recogniser, settings: Monitoring, days: int) -> Row:
+    name = "false alarms, eyes of 30 real people, 50 % new"
+    source = data / KAGGLE
+    if not source.is_file():
+        return Row(name, None, None, 5, "%", False, {"missing": f"{KAGGLE} in DATA=folder"})
+    worlds = ordinary_days(_config(folder), recogniser, source, days, settings)
+    return _false_alarms(name, worlds, 5, settings)
+
+
+def _detected(pool: Pool, settings: Monitoring, trials: int) -> list[Row]:
+    rows = []
+    for condition in track(CHANGES, total=len(CHANGES), description="changed sensors"):
+        told = [
+            World(pool, settings, seed=1000 + trial).first_day(condition, 0.5)
+            for trial in range(trials)
+        ]
+        details = {"trials": trials, "change": vars(CHANGES[condition]), "by": _found_by(told)}
+        name = f"{condition}: found on the first day"
+        rate = _per_cent([one.confirmed for one in told])
+        rows.append(at_least(name, rate, 90, "%", **details))
+    return rows
+
+
+def _found_by(told: Sequence[Told]) -> dict[str, float]:
+    """Share of the days on which each statistic alone raises the alarm, in any modality."""
+    return {
+        name: float(
+            np.mean(
+                [
+                    any(r.statistic == name and r.verdict == Outcome.ALARM for r in one.verdicts)
+                    for one in told
+                ]
+            )
+        )
+        for name in TESTED
+    }
+
+
+def _slow(pool: Pool, settings: Monitoring, trials: int) -> list[Row]:
+    rows = []
+    for name in track(CHANGES, total=len(CHANGES), description="slow drift"):
+
+        def condition(number: int, name: str = name) -> str:
+            day = number + 1 - ORDINARY_DAYS_BEFORE
+            return CLEAN if day < 1 else f"{name} {day}"
+
+        found: dict[str, list[bool]] = {}
+        for trial in range(trials):
+            world = World(pool, settings, seed=2000 + trial)
+            told = world.sequence(ORDINARY_DAYS_BEFORE + SLOW_DAYS, condition, 0.5)
+            for rule, days in by_rule(told, settings).items():
+                found.setdefault(rule, []).append(any(days[ORDINARY_DAYS_BEFORE:]))
+        rates = {rule: _per_cent(hits) for rule, hits in found.items()}
+        what = f"{name}, growing over 14 days: found by day 7"
+        rate = rates[settings.confirmation]
+        rows.append(at_least(what, rate, 90, "%", trials=trials, by_rule=rates))
+    return rows
+
+
+if __name__ == "__main__":
+    sys.exit(main())

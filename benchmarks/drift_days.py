@@ -1,0 +1,163 @@
+"""Days drawn from the pool: who comes, by which sensor, and what the monitor says of it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.drift_pool import CLEAN, REFERENCE, SLOW_VISITS, VISITS, Pool
+from biometric_core.alarms import DayVerdict, day_verdict
+from biometric_core.config import Monitoring
+from biometric_core.schemas import Modality
+from biometric_core.verdicts import CONFIRMED, Group, Span, Verdict, judge
+from biometric_core.windows import Attempts, Window
+
+VISITS_A_DAY = 67  # with two eyes and a finger each: about 200 probes
+EVERY_VISIT = (*VISITS, *SLOW_VISITS)  # a changed sensor has captures of one visit a person
+ORDINARY_DAYS_BEFORE = 3
+_FIRST = date(2026, 1, 1)
+_KEPT_DAYS = 20
+StrArray = npt.NDArray[np.str_]
+
+
+@dataclass(frozen=True)
+class Visitors:
+    """Who came on one day, and the captures that were made of them."""
+
+    number: int
+    condition: str
+    people: StrArray
+    impressions: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the monitor said of one day."""
+
+    day: DayVerdict
+    verdicts: list[Verdict]
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether there would be an alarm, whatever was told before."""
+        return self.day.verdict in CONFIRMED
+
+
+class World:
+    """A reference of known people, and days of known and new ones.
+
+    Args:
+        pool: probes of everybody.
+        settings: of the monitor.
+        seed: who is known, and who comes when.
+        visits: impressions that come on ordinary days.
+        a_day: people who come on a day, each once.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        settings: Monitoring,
+        seed: int,
+        visits: Sequence[int] = VISITS,
+        a_day: int = VISITS_A_DAY,
+    ) -> None:
+        self.pool, self.settings, self.visits, self.a_day = pool, settings, visits, a_day
+        self.rng = np.random.default_rng(seed)
+        self.modalities = sorted({modality for modality, _ in pool})
+        people = self._people(CLEAN)
+        self.known = np.sort(self.rng.permutation(people)[: len(people) // 2])
+        before = Visitors(-1, CLEAN, self.known, (REFERENCE,))
+        self.reference = {modality: self.span(modality, before) for modality in self.modalities}
+
+    def day(self, number: int, condition: str, new_share: float) -> Visitors:
+        """Draw a day's visitors: each comes once, with the captures of one visit."""
+        there = self._people(condition)
+        known = np.intersect1d(there, self.known)
+        strangers = np.setdiff1d(there, self.known)
+        new = round(new_share * self.a_day)
+        people = [
+            self.rng.permutation(known)[: self.a_day - new],
+            self.rng.permutation(strangers)[:new],
+        ]
+        visits = (int(self.rng.choice(self.visits)),) if condition == CLEAN else EVERY_VISIT
+        return Visitors(number, condition, np.concatenate(people), visits)
+
+    def first_day(self, condition: str, new_share: float) -> Told:
+        """The verdict on the first day of another sensor, after some ordinary ones."""
+        days = [self.day(number, CLEAN, new_share) for number in range(ORDINARY_DAYS_BEFORE)]
+        days.append(self.day(ORDINARY_DAYS_BEFORE, condition, new_share))
+        return told([self._verdicts(days)], self.settings)[0]
+
+    def sequence(self, days: int, condition: Callable[[int], str], new_share: float) -> list[Told]:
+        """Judge one day after the other, each with those before it as its history."""
+        visitors = [self.day(number, condition(number), new_share) for number in range(days)]
+        judged = [
+            self._verdicts(visitors[max(0, number + 1 - self.settings.trend_days) : number + 1])
+            for number in range(days)
+        ]
+        return told(judged, self.settings)
+
+    def _verdicts(self, days: Sequence[Visitors]) -> list[Verdict]:
+        """Verdicts on the last of these days, the others being the recent ones."""
+        groups = [self._group(modality, days) for modality in self.modalities]
+        return judge(groups, self.settings, _FIRST + timedelta(days=days[-1].number))
+
+    def _group(self, modality: Modality, days: Sequence[Visitors]) -> Group:
+        last = days[-1].number
+        spans = [
+            self.span(modality, one, self.settings.trend_decay ** (last - one.number))
+            for one in days
+        ]
+        recent = Span(
+            joined([span.probes for span in spans]), joined([span.attempts for span in spans])
+        )
+        return Group(
+            modality.value,
+            "default",
+            self.reference[modality],
+            spans[-1],
+            recent if len(days) > 1 else None,
+        )
+
+    def span(self, modality: Modality, day: Visitors, weight: float = 1.0) -> Span:
+        """What the visitors of a day left behind."""
+        chosen = self.pool[modality, day.condition]
+        return Span(*chosen.pick(day.people, day.impressions, weight))
+
+    def _people(self, condition: str) -> StrArray:
+        found = [self.pool[modality, condition].attempts.subject for modality in self.modalities]
+        return np.unique(np.concatenate(found))
+
+
+def told(judged: Sequence[list[Verdict]], settings: Monitoring) -> list[Told]:
+    """What is said of days in a row, by the rules of confirmation in the settings."""
+    history: list[dict[str, Any]] = []
+    found = []
+    for number, verdicts in enumerate(judged):
+        day = _FIRST + timedelta(days=number)
+        said = day_verdict(verdicts, history, settings, day)
+        found.append(Told(said, verdicts))
+        history += [{**vars(row), "day": day} for row in (*verdicts, said.row(settings))]
+        history = [row for row in history if (day - row["day"]).days < _KEPT_DAYS]
+    return found
+
+
+def by_rule(days: Sequence[Told], settings: Monitoring) -> dict[str, list[bool]]:
+    """For each rule of confirmation, which of these days it confirms."""
+    judged = [day.verdicts for day in days]
+    found = {}
+    for rule in ("at_once", "two_of_three", "either"):
+        changed = settings.model_copy(update={"confirmation": rule})
+        found[rule] = [one.confirmed for one in told(judged, changed)]
+    return found
+
+
+def joined(parts: Sequence[Any]) -> Any:
+    """Windows or attempts, one after the other."""
+    kind: type[Window] | type[Attempts] = type(parts[0])
+    names = [field.name for field in fields(kind)]
+    return kind(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in names})

@@ -1,0 +1,239 @@
+"""Probes for `bench-drift`: generated people, through the real pipeline once, to draw days from.
+
+Every image is rendered, changed as a sensor would, written, ingested, prepared, embedded and
+compared by all encoders. Days are drawn from what came out of that: thousands of them in minutes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from biometric_core.claims import Claims, compare_claims
+from biometric_core.config import Config
+from biometric_core.dataset import CaptureSet, load_captures
+from biometric_core.executors import Executor, map_chunks
+from biometric_core.ingest import ingest
+from biometric_core.preprocess import preprocess
+from biometric_core.progress import track
+from biometric_core.recogniser import Recogniser
+from biometric_core.schemas import EYES, Float32Array, Modality
+from biometric_core.sources.generator import FINGER_ORDER, render
+from biometric_core.sources.layouts import SourceCapture, flat_path
+from biometric_core.sources.sensor import SensorChange, apply
+from biometric_core.store import Store
+from biometric_core.windows import Attempts, BoolArray, Window, measures
+from biometric_core.windows import StringArray as StrArray
+
+ENROLLED = (1, 2)
+REFERENCE = 3
+VISITS = (4, 5, 6)
+SLOW_VISITS = (7, 8, 9)  # their own: a change too weak to show would give the same file again
+CLEAN = "as_before"
+CHANGES: Mapping[str, SensorChange] = {
+    "blur": SensorChange(blur_sigma=1.5),
+    "gain and offset": SensorChange(gain=0.8, offset=-15.0),
+    "JPEG quality 30": SensorChange(jpeg_quality=30),
+    "resolution x 0.7": SensorChange(resolution=0.7),
+    "illumination gradient": SensorChange(gradient=0.3),
+    "sensor noise": SensorChange(noise_sigma=8.0),
+}
+SLOW_DAYS = 7
+SLOW_SPAN = 14
+SEED = 4101
+_IDENTITIES = (*((Modality.IRIS, eye) for eye in EYES), (Modality.FINGERPRINT, FINGER_ORDER[0]))
+_PEOPLE_A_CHUNK = 10
+_TAKEN = datetime(2026, 1, 5, tzinfo=UTC)
+
+
+def at_strength(change: SensorChange, share: float) -> SensorChange:
+    """A part of a change: each parameter on its way from no effect to the whole."""
+    none = SensorChange()
+    parts: dict[str, Any] = {}
+    for field in fields(SensorChange):
+        end = getattr(change, field.name)
+        start = (
+            100 if field.name == "jpeg_quality" and end is not None else getattr(none, field.name)
+        )
+        parts[field.name] = None if end is None else start + share * (end - start)
+    if parts["jpeg_quality"] is not None:
+        parts["jpeg_quality"] = round(parts["jpeg_quality"])
+    return replace(change, **parts)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One set of captures: a sensor, who was captured by it, and which impressions."""
+
+    name: str
+    change: SensorChange
+    people: range
+    impressions: tuple[int, ...]
+
+
+def conditions(people: int, changed: int, slow: int) -> list[Condition]:
+    """The clean pool, each change in full, and each change growing day by day."""
+    found = [Condition(CLEAN, SensorChange(), range(people), (*ENROLLED, REFERENCE, *VISITS))]
+    for name, change in CHANGES.items():
+        found.append(Condition(name, change, range(changed), VISITS[:1]))
+        for day in range(1, SLOW_DAYS + 1):
+            part = at_strength(change, day / SLOW_SPAN)
+            impression = (SLOW_VISITS[day % len(SLOW_VISITS)],)
+            found.append(Condition(f"{name} {day}", part, range(slow), impression))
+    return found
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    folder: str
+    condition: Condition
+    people: range
+
+
+def _draw(chunk: _Chunk) -> None:
+    cv2.setNumThreads(1)
+    condition = chunk.condition
+    for person in chunk.people:
+        for modality, position in _IDENTITIES:
+            for impression in condition.impressions:
+                capture = SourceCapture(f"{person:04d}", modality, position, impression)
+                rng = np.random.default_rng((SEED, person, len(position), impression))
+                image = apply(render((SEED, person), capture), condition.change, rng)
+                path = Path(chunk.folder, flat_path(capture, ".png"))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                cv2.imwrite(str(path), image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+
+
+def acquire(config: Config, wanted: Sequence[Condition], scratch: Path) -> None:
+    """Render, ingest and prepare all conditions; the store of `config` then holds them."""
+    folders = {condition.name: scratch / str(n) for n, condition in enumerate(wanted)}
+    chunks = [
+        _Chunk(
+            str(folders[condition.name]),
+            condition,
+            condition.people[start : start + _PEOPLE_A_CHUNK],
+        )
+        for condition in wanted
+        for start in range(0, len(condition.people), _PEOPLE_A_CHUNK)
+    ]
+    done = map_chunks(_draw, chunks, Executor.MULTIPROCESSING, config)
+    for _ in track(done, total=len(chunks), description="drawing people"):
+        pass
+    for condition in wanted:
+        sensor = config.source.model_copy(update={"sensor": condition.name})
+        from_sensor = config.model_copy(update={"source": sensor})
+        ingest(from_sensor, source=str(folders[condition.name]), captured_at=_TAKEN)
+    preprocess(config)
+
+
+@dataclass(frozen=True)
+class Probes:
+    """Everything known of the probes of one modality under one condition.
+
+    Attributes:
+        window: all of them; nobody was trained on.
+        attempts: all captures, acquired or not.
+        impression: int64, (N,); of the window's rows.
+        attempt_impression: int64, (A,); of the attempts' rows.
+    """
+
+    window: Window
+    attempts: Attempts
+    impression: npt.NDArray[np.int64]
+    attempt_impression: npt.NDArray[np.int64]
+
+    def pick(
+        self, subjects: StrArray, impressions: Sequence[int], weight: float = 1.0
+    ) -> tuple[Window, Attempts]:
+        """The rows of some subjects and impressions, each of this weight."""
+        picked: list[Any] = []
+        for rows, impression in (
+            (self.window, self.impression),
+            (self.attempts, self.attempt_impression),
+        ):
+            chosen = np.isin(rows.subject, subjects) & np.isin(impression, impressions)
+            taken = rows.take(chosen)
+            picked.append(replace(taken, weight=np.full(len(taken), weight)))
+        return picked[0], picked[1]
+
+
+Pool = Mapping[tuple[Modality, str], Probes]
+
+
+def score_pool(config: Config, recogniser: Recogniser) -> Pool:
+    """Compare everything in the store with what is enrolled from the clean pool."""
+    store = Store.of(config)
+    table = store.read("captures")
+    pool: dict[tuple[Modality, str], Probes] = {}
+    for found in load_captures(store, config).values():
+        pool |= scored(recogniser, found, recogniser.embed_set(found), table)
+    return pool
+
+
+def scored(
+    recogniser: Recogniser, captures: CaptureSet, embeddings: Float32Array, table: pa.Table
+) -> Pool:
+    """Probes of one modality by sensor, compared with the clean captures that are enrolled.
+
+    Args:
+        recogniser: whose scores.
+        captures: all acquired ones; their impressions say which are enrolled.
+        embeddings: float32, (N, D), of the same captures.
+        table: rows of `captures`, acquired or not.
+    """
+    modality = captures.modality
+    enrolled = (captures.sensor == CLEAN) & np.isin(captures.impression, ENROLLED)
+    gallery, probes = np.flatnonzero(enrolled), np.flatnonzero(~enrolled)
+    claims = compare_claims(recogniser, captures, embeddings, probes, gallery)
+    known = np.isfinite(claims.genuine)
+    of_modality = table.filter(pc.equal(table["modality"], modality.value))
+    chosen = captures.select(probes[known])
+    window = _window(chosen, claims, known, of_modality)
+    pool = {}
+    for name in np.unique(captures.sensor).tolist():
+        attempts, impression = _attempts(of_modality, name, captures)
+        rows = chosen.sensor == name
+        taken = chosen.impression[rows].astype(np.int64)
+        pool[modality, name] = Probes(window.take(rows), attempts, taken, impression)
+    return pool
+
+
+def _window(chosen: CaptureSet, claims: Claims, known: BoolArray, captures: pa.Table) -> Window:
+    order = {name: row for row, name in enumerate(captures["capture_id"].to_pylist())}
+    rows = [order[name] for name in chosen.capture_id.tolist()]
+    return Window(
+        subject=chosen.subject_id,
+        identity=chosen.identity,
+        trained_on=np.zeros(len(chosen), dtype=bool),
+        weight=np.ones(len(chosen)),
+        residual=claims.residual[known].astype(np.float64),
+        template=(claims.embedding - claims.residual)[known].astype(np.float64),
+        genuine=claims.genuine[known].astype(np.float64),
+        measures=measures(chosen.quality, captures.take(rows)),
+    )
+
+
+def _attempts(
+    table: pa.Table, sensor: str, captures: CaptureSet
+) -> tuple[Attempts, npt.NDArray[np.int64]]:
+    rows = table.filter(pc.equal(table["sensor"], sensor))
+    columns = zip(rows["subject_id"].to_pylist(), rows["position"].to_pylist(), strict=True)
+    ids = rows["capture_id"].to_pylist()
+    taken = dict(zip(captures.capture_id.tolist(), captures.impression.tolist(), strict=True))
+    # Whose captures are renumbered says so in the capture set; failures are only in the table.
+    numbers = zip(ids, rows["impression"].to_pylist(), strict=True)
+    attempts = Attempts(
+        subject=np.array(rows["subject_id"].to_pylist(), dtype=np.str_),
+        identity=np.array([f"{subject}/{position}" for subject, position in columns], np.str_),
+        trained_on=np.zeros(len(rows), dtype=bool),
+        weight=np.ones(len(rows)),
+        failed=np.array([name not in taken for name in ids], dtype=np.float64),
+    )
+    return attempts, np.array([taken.get(name, number) for name, number in numbers], np.int64)

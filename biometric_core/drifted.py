@@ -1,0 +1,58 @@
+"""What the drift table says of a day: which sensors moved, and how."""
+
+from collections.abc import Iterable, Mapping
+from datetime import date
+from typing import Any, TypeVar
+
+import pyarrow.compute as pc
+
+from biometric_core.change import Sensor
+from biometric_core.store import Store
+from biometric_core.verdicts import MOVED, TESTED
+
+Row = dict[str, Any]
+AnyRow = TypeVar("AnyRow", bound=Mapping[str, Any])
+
+
+def rows_of(
+    store: Store, first: date, last: date | None = None, version: str | None = None
+) -> list[Row]:
+    """The rows of a day, or from it to another, by one model version or by all."""
+    chosen = (pc.field("day") >= first) & (pc.field("day") <= (last or first))
+    if version is not None:
+        chosen &= pc.field("model_version") == version
+    found: list[Row] = store.read("drift", filter=chosen).to_pylist()
+    return found
+
+
+def moved(rows: Iterable[Row]) -> set[Sensor]:
+    """Which sensors moved: those with an alarm, else those that were suspect.
+
+    A drift may be confirmed by two suspect days; then no statistic of the day says alarm.
+
+    Args:
+        rows: of one day.
+    """
+    tested = [row for row in rows if row["statistic"] in TESTED]
+    for outcome in MOVED:
+        found = {_sensor(row) for row in tested if row["verdict"] == outcome}
+        if found:
+            return found
+    return set()
+
+
+def moved_during(rows: Iterable[Row]) -> frozenset[Sensor]:
+    """Which sensors moved on any of several days, each day by itself."""
+    return frozenset().union(*(moved(found) for found in by_day(rows).values()))
+
+
+def by_day(rows: Iterable[AnyRow]) -> dict[date, list[AnyRow]]:
+    """Rows by day, in their order."""
+    days: dict[date, list[AnyRow]] = {}
+    for row in rows:
+        days.setdefault(row["day"], []).append(row)
+    return days
+
+
+def _sensor(row: Row) -> Sensor:
+    return row["modality"], row["sensor"]

@@ -1,0 +1,173 @@
+"""The members of a .zip, on disk or on an object store, without unpacking it."""
+
+import io
+import stat
+import struct
+import unicodedata
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import IO, NamedTuple
+
+from biometric_core.config import Ingest
+from biometric_core.errors import CaptureRefused, SourceError
+from biometric_core.files import Files
+from biometric_core.sources.prefix import readable
+from biometric_core.sources.source_file import SourceFile, bounded, refused, too_large
+from biometric_core.sources.zip_directory import check_size
+
+# bz2 and lzma can't be decompressed with a bound on memory; zip tools write deflate.
+_BOUNDED_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_ENCRYPTED = 0x1
+_LOCAL_HEADER = 30  # bytes, without the name
+_READ_AHEAD = 2**18  # bytes: a member's header and mostly its content in one request
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OSError,
+    ValueError,
+    NotImplementedError,
+)
+Refusal = tuple[str, str]  # reason and detail
+
+
+class _Member(NamedTuple):
+    path: PurePosixPath
+    info: zipfile.ZipInfo
+    refusal: Refusal | None
+
+
+def local(source: Path, limits: Ingest) -> Callable[[], Iterator[SourceFile]]:
+    """The walk through an archive on disk.
+
+    Raises:
+        SourceError: no archive, or with too many members.
+    """
+    return _of(str(source), source.open("rb"), limits)
+
+
+def remote(url: str, limits: Ingest) -> Callable[[], Iterator[SourceFile]]:
+    """The walk through `s3://bucket/name.zip`, of which only what is needed is fetched.
+
+    Raises:
+        SourceError: it can't be reached, is no archive, or has too many members.
+    """
+    parent, _, name = url.rpartition("/")
+    try:
+        with readable(url):
+            stream = Files(parent).open(name)
+    except FileNotFoundError:
+        raise SourceError(f"source {url} doesn't exist: no object has that name") from None
+    reader: IO[bytes] = io.BufferedReader(_Raw(url, stream), _READ_AHEAD)  # type: ignore[type-var]
+    return _of(url, reader, limits)
+
+
+class _Raw(io.RawIOBase):
+    """What `io.BufferedReader` needs of an Arrow file; an error is the network's, not the zip's."""
+
+    def __init__(self, url: str, stream: IO[bytes]) -> None:
+        self._url, self._stream = url, stream
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+        with readable(self._url):
+            data = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _of(source: str, stream: IO[bytes], limits: Ingest) -> Callable[[], Iterator[SourceFile]]:
+    try:
+        check_size(stream, source, limits)
+        archive = zipfile.ZipFile(stream)
+    except _DAMAGED as error:
+        raise SourceError(
+            f"source {source} is no readable .zip ({type(error).__name__}): "
+            "fetch it again, or name a folder or .zip"
+        ) from None
+    members = sorted(_members(archive, limits), key=lambda member: member.path.parts)
+    return lambda: (_file(archive, member, limits) for member in members)
+
+
+def _members(archive: zipfile.ZipFile, limits: Ingest) -> Iterator[_Member]:
+    infos = [info for info in archive.infolist() if not info.is_dir()]
+    overlapping = _overlapping(infos)
+    taken: set[str] = set()
+    for info in infos:
+        # Some Windows tools separate folders with backslashes, against the zip specification.
+        name = info.orig_filename.replace("\\", "/")
+        # As a path: `iris//001_L_01.bmp` and `iris/./001_L_01.bmp` are one file on a disk.
+        key = unicodedata.normalize("NFC", str(PurePosixPath(name))).casefold()
+        refusal = _refusal(info, name, limits)
+        if refusal is None and info.header_offset in overlapping:
+            refusal = ("overlapping_member", "a member that shares its bytes with another")
+        if refusal is None and key in taken:
+            refusal = ("duplicate_member", "another member has the same name")
+        taken.add(key)
+        yield _Member(PurePosixPath(name), info, refusal)
+
+
+def _overlapping(infos: list[zipfile.ZipInfo]) -> set[int]:
+    """Offsets of the members that begin within another one, or together with one."""
+    found: set[int] = set()
+    end = -1
+    for info in sorted(infos, key=lambda info: info.header_offset):
+        if info.header_offset < end:
+            found.add(info.header_offset)
+        name = len(info.orig_filename)  # at least so many bytes, whatever its encoding
+        end = max(end, info.header_offset + _LOCAL_HEADER + name + info.compress_size)
+    return found
+
+
+def _refusal(info: zipfile.ZipInfo, name: str, limits: Ingest) -> Refusal | None:
+    kind = stat.S_IFMT(info.external_attr >> 16)
+    path = PurePosixPath(name)
+    if path.is_absolute() or PureWindowsPath(name).drive or ".." in path.parts or "\0" in name:
+        return "path_leaves_archive", "a member that would land outside the archive"
+    if kind not in (0, stat.S_IFREG):
+        return "not_a_file", "a link or special file as archive member"
+    if info.flag_bits & _ENCRYPTED:
+        return "encrypted_member", "the archive is encrypted: unpack it first"
+    if info.compress_type not in _BOUNDED_METHODS:
+        return "unsupported_compression", "only stored and deflate are read"
+    if info.file_size > limits.max_file_bytes:
+        refusal = too_large(limits)
+        return refusal.reason, refusal.detail
+    ratio = limits.max_compression_ratio
+    if info.file_size > ratio * max(info.compress_size, 1):
+        return "compression_ratio", f"over ingest.max_compression_ratio = {ratio}"
+    return None
+
+
+def _file(archive: zipfile.ZipFile, member: _Member, limits: Ingest) -> SourceFile:
+    path, info, refusal = member
+    if refusal is not None:
+        return refused(path, info.file_size, *refusal)
+    return SourceFile(path, info.file_size, partial(_read, archive, info, limits))
+
+
+def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limits: Ingest) -> bytes:
+    try:
+        with archive.open(info) as stream:
+            # zipfile stops at the size the header states; the bound holds whatever it states.
+            data = bounded(stream.read(limits.max_file_bytes + 1), limits)
+    except (*_DAMAGED, RuntimeError) as error:
+        raise CaptureRefused("damaged_member", type(error).__name__) from None
+    if len(data) != info.file_size:
+        raise CaptureRefused("damaged_member", "not as long as the archive states")
+    return data

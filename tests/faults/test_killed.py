@@ -1,0 +1,102 @@
+"""Killed with SIGKILL: what was done stays, nothing is half done, nothing comes twice."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+
+import psutil
+import pytest
+
+from biometric_core.config import Config
+from biometric_core.ingest import ingest
+from biometric_core.preprocess import preprocess
+from biometric_core.store import Store
+from tests.faults.worlds import SEED
+from tests.unit.test_ingest import write
+from tests.unit.test_preprocess import digest
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_20_random_moments_ends_like_one_that_was_not(people, tmp_path):
+    source = tmp_path / "source"
+    for path in people.rglob("*.*"):
+        write(source / path.relative_to(people), path.read_bytes())
+    write(source / "iris/009_L_01.bmp", b"no image")
+    write(source / "readme.txt", b"hello")
+    command = [sys.executable, "-m", "tests.faults.undisturbed", str(source), str(tmp_path), "20"]
+    environment = os.environ | {"BIOMETRIC_PSEUDONYM_KEY": "k" * 32}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    digests = done.stdout.split()
+    assert len(digests) == 21
+    assert set(digests) == {digests[0]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [SEED], ids="BIOMETRIC_FAULT_SEED={}".format)
+def test_training_registration_and_switch_of_champions_killed_anywhere_end_as_if_not(
+    seed, tmp_path
+):
+    command = [sys.executable, "-m", "tests.faults.killed_stages", str(tmp_path), str(seed), "8"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    undisturbed, *others = [json.loads(line) for line in done.stdout.splitlines()]
+    assert undisturbed["roles"] == {"champion": "1", "previous": "2"}
+    assert undisturbed["decided"][1:] == [["promoted", "1", "2"], ["rolled_back", "2", "1"]]
+    assert (undisturbed["training"], undisturbed["open"]) == (["FINISHED"], 0)
+    assert (undisturbed["twice"], undisturbed["asides"]) == ({}, [])
+    assert undisturbed["weights"][0] != undisturbed["weights"][1]
+    attempts = re.findall(r"killed (.*)", done.stderr)
+    different = [told for told, one in zip(attempts, others, strict=True) if one != undisturbed]
+    assert not different, (different, others)
+    assert len(attempts) > 1 + 8 + 10, "at a state, at random, and at each change of the registry"
+    went_on = re.search(
+        r"killed at its first state.*?going on after epoch (\d+)\n.*?^epoch (\d+)/",
+        done.stderr,
+        re.DOTALL | re.MULTILINE,
+    )
+    assert went_on, done.stderr
+    assert int(went_on[2]) == int(went_on[1]) + 1 > 1
+
+
+@pytest.mark.slow
+def test_a_ray_worker_killed_in_mid_run_costs_no_row_and_makes_none_twice(
+    config: Config, people, tmp_path, monkeypatch
+):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    ingest(config, source=str(people))
+    sections = {
+        "preprocess": config.preprocess.model_copy(update={"chunk_size": 2}),
+        "ray": config.ray.model_copy(update={"num_cpus": 1, "object_store_mb": 100}),
+    }
+    config = config.model_copy(update=sections)
+    killed: list[int] = []
+    over = threading.Event()
+
+    def killer() -> None:
+        while not over.is_set() and not killed:
+            for process in psutil.Process().children(recursive=True):
+                if process.name().startswith("ray::prepare_chunk"):
+                    process.kill()
+                    killed.append(process.pid)
+                    return
+            time.sleep(0.005)
+
+    watcher = threading.Thread(target=killer)
+    watcher.start()
+    try:
+        result = preprocess(config, executor="ray")
+    finally:
+        over.set()
+        watcher.join()
+    assert killed, "no worker was caught at work"
+    assert result.prepared + result.failed == Store.of(config).read("captures").num_rows
+    root = config.storage.model_copy(update={"root": str(tmp_path / "other")})
+    other = config.model_copy(update={"storage": root})
+    ingest(other, source=str(people))
+    preprocess(other, executor="sequential")
+    assert digest(other) == digest(config)

@@ -1,0 +1,154 @@
+"""Small systems with a real registry and real networks, for tests that break them."""
+
+import hashlib
+import os
+import random
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import torch
+
+from biometric_core import decisions, gate
+from biometric_core.calibrated import calibrated
+from biometric_core.config import Config, load_config
+from biometric_core.models import BiometricNet, ModelSpec
+from biometric_core.preprocess import preprocess_version
+from biometric_core.recogniser import Recogniser
+from biometric_core.schemas import Modality
+from biometric_core.store import Store
+from biometric_core.tracking import registry, runs
+from biometric_core.training import load_training_data
+from tests.unit.tiny_store import HISTORY, database, fill, tiny
+
+# Another one each time; set it to see a failure again.
+SEED = int(os.environ.get("BIOMETRIC_FAULT_SEED") or random.SystemRandom().randrange(10**6))
+
+
+def configured(folder: Path, tracking_uri: str | None = None) -> Config:
+    """The test profile with tiny images, under `folder`, with MLflow's database there as well."""
+    values = {
+        "storage": {"root": str(folder / "data")},
+        # What is tested is the switch: so few people prove that one is better, hardly by how much.
+        "gate": {"min_improvement": 0, "min_improvement_share": 0},
+        "mlflow": {
+            "tracking_uri": tracking_uri or f"sqlite:///{folder}/mlflow.db",
+            "artifact_root": str(folder / "artifacts"),
+        },
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    if tracking_uri is None and not (folder / "mlflow.db").exists():
+        database(folder)
+    return tiny(load_config("test", values))
+
+
+def people(
+    config: Config, impressions: range = range(1, 5), day: datetime = HISTORY, **other: object
+) -> None:
+    """Captures of 32 people who can be told apart, but not without effort."""
+    fill(config, subjects=32, impressions=impressions, day=day, noise=40.0, **other)
+
+
+def register_untrained(config: Config, *, good: bool, seed: int = 0, spoil: str = "") -> str:
+    """Register a recogniser with random weights as challenger; returns its version.
+
+    Random weights tell the people apart; squeezed into one dimension they hardly can.
+
+    Args:
+        config: names the store and the registry.
+        good: as they are, or squeezed.
+        seed: of the weights.
+        spoil: name of a tensor that is filled with NaN.
+    """
+    shapes = {
+        Modality.IRIS: config.preprocess.iris_shape,
+        Modality.FINGERPRINT: config.preprocess.fingerprint_shape,
+    }
+    counts = dict.fromkeys(Modality, 4)
+    spec = ModelSpec(shapes=shapes, identities=counts, subjects=4, width=8, embedding_dim=32)
+    torch.manual_seed(seed)
+    net = BiometricNet(spec).eval()
+    with torch.no_grad():
+        for branch in () if good else net.branches.values():
+            branch.project.weight[1:] = 0
+    plain = Recogniser(
+        spec=net.spec,
+        net=net,
+        calibration={},
+        thresholds={},
+        subjects=("s000", "s001", "s004", "s005"),
+        settings=config.preprocess,
+        preprocess_version=preprocess_version(config),
+    )
+    model = calibrated(plain, load_training_data(config).validation)
+    if spoil:
+        model.net.state_dict()[spoil].fill_(float("nan"))
+    folder = Store.of(config).path("untrained", f"{good}{seed}{spoil}")
+    model.save(folder)
+    with runs.run(config, name="untrained", tags={}) as run:
+        run.log_artifacts(folder, runs.RECOGNISER)
+    return registry.register(config, run_id=run.run_id).version
+
+
+def made_champion(config: Config, **how: object) -> str:
+    """An untrained recogniser that the gate has made champion; returns its version."""
+    version = register_untrained(config, **how)
+    assert gate.promote(config, version=version, trigger="training").decision == "promoted"
+    return version
+
+
+def roles(config: Config) -> dict[str, str]:
+    """The version that each alias names, of those that name one."""
+    found = {alias: registry.get(config, alias) for alias in registry.ALIASES}
+    return {alias: version.version for alias, version in found.items() if version}
+
+
+def weights(config: Config, version: str) -> str:
+    """Of the network in a registered bundle, bit for bit: first digits of SHA-256."""
+    model, _ = registry.load_recogniser(config, version)
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.net.state_dict().items()):
+        digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def decided(config: Config) -> list[tuple[str, str | None, str]]:
+    """What is on record: decision, champion before it, challenger."""
+    return [
+        (one.decision, one.champion_version, one.challenger_version)
+        for one in decisions.read(Store.of(config))
+    ]
+
+
+def training_runs(config: Config) -> list[str]:
+    """The states of all training runs."""
+    return [run.status for run in runs.find_runs(config, tag=runs.KIND, value="training")]
+
+
+def asides(folder: Path) -> list[str]:
+    """Files that are written aside and not yet in their place."""
+    return [path.name for path in folder.rglob(".*") if path.is_file()]
+
+
+@contextmanager
+def once(happened: Callable[[], bool], then: Callable[[], object]) -> Iterator[None]:
+    """Do something beside the body as soon as something has happened there."""
+    over = threading.Event()
+    done: list[object] = []
+
+    def watch() -> None:
+        while not over.wait(0.001):
+            if happened():
+                done.append(then())
+                return
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+    assert done, "it never happened"
