@@ -8,7 +8,7 @@ folder may hold thirty subjects of the Kaggle set: days of real people are drawn
 import argparse
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks import drift_day, drift_gate, drift_stock
 from benchmarks.captures import KAGGLE
-from benchmarks.drift_days import ORDINARY_DAYS_BEFORE, Told, World, by_rule
+from benchmarks.drift_days import ORDINARY_DAYS_BEFORE, Told, World, by_rule, side_by_side
 from benchmarks.drift_pool import (
     CHANGES,
     CLEAN,
@@ -51,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with TemporaryDirectory(prefix="biometric-drift-") as name:
         for part in _measured(Path(name), given.data, given.part):
             rows += part
+            print(f"after {(time.monotonic() - began) / 60:.1f} minutes:", flush=True)
             write("drift", rows)  # an hour is long: what is known so far
     minutes = (time.monotonic() - began) / 60
     rows.append(at_most("the whole benchmark, from nothing", minutes, 60, "minutes"))
@@ -96,7 +97,11 @@ def _ordinary(pool: Pool, settings: Monitoring, days: int) -> list[Row]:
     for share in track(_SHARES, total=len(_SHARES), description="ordinary days"):
         # Days of one world share their reference: many of them tell how often a monitor errs.
         worlds = [World(pool, settings, 100 + number) for number in range(max(1, days // _ROW))]
-        told = [world.sequence(_ROW, lambda _: CLEAN, share) for world in worlds]
+
+        def row(world: World, share: float = share) -> list[Told]:
+            return world.sequence(_ROW, lambda _: CLEAN, share)
+
+        told = side_by_side(row, worlds)
         name = f"false alarms, {100 * share:.0f} % new people"
         rows.append(_false_alarms(name, told, 2, settings))
     return rows
@@ -145,10 +150,11 @@ def _real(folder: Path, data: Path, recogniser: Recogniser, settings: Monitoring
 def _detected(pool: Pool, settings: Monitoring, trials: int) -> list[Row]:
     rows = []
     for condition in track(CHANGES, total=len(CHANGES), description="changed sensors"):
-        told = [
-            World(pool, settings, seed=1000 + trial).first_day(condition, 0.5)
-            for trial in range(trials)
-        ]
+
+        def first(world: World, condition: str = condition) -> Told:
+            return world.first_day(condition, 0.5)
+
+        told = side_by_side(first, (World(pool, settings, 1000 + trial) for trial in range(trials)))
         details = {"trials": trials, "change": vars(CHANGES[condition]), "by": _found_by(told)}
         name = f"{condition}: found on the first day"
         rate = _per_cent([one.confirmed for one in told])
@@ -179,12 +185,14 @@ def _slow(pool: Pool, settings: Monitoring, trials: int) -> list[Row]:
             day = number + 1 - ORDINARY_DAYS_BEFORE
             return CLEAN if day < 1 else f"{name} {day}"
 
+        def days(world: World, condition: Callable[[int], str] = condition) -> list[Told]:
+            return world.sequence(ORDINARY_DAYS_BEFORE + SLOW_DAYS, condition, 0.5)
+
         found: dict[str, list[bool]] = {}
-        for trial in range(trials):
-            world = World(pool, settings, seed=2000 + trial)
-            told = world.sequence(ORDINARY_DAYS_BEFORE + SLOW_DAYS, condition, 0.5)
-            for rule, days in by_rule(told, settings).items():
-                found.setdefault(rule, []).append(any(days[ORDINARY_DAYS_BEFORE:]))
+        worlds = (World(pool, settings, 2000 + trial) for trial in range(trials))
+        for told in side_by_side(days, worlds):
+            for rule, hits in by_rule(told, settings).items():
+                found.setdefault(rule, []).append(any(hits[ORDINARY_DAYS_BEFORE:]))
         rates = {rule: _per_cent(hits) for rule, hits in found.items()}
         what = f"{name}, growing over 14 days: found by day 7"
         rate = rates[settings.confirmation]

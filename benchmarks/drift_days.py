@@ -1,12 +1,15 @@
 """Days drawn from the pool: who comes, by which sensor, and what the monitor says of it."""
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from datetime import date, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from benchmarks.drift_pool import CLEAN, REFERENCE, SLOW_VISITS, VISITS, Pool
 from biometric_core.alarms import DayVerdict, day_verdict
@@ -21,6 +24,7 @@ ORDINARY_DAYS_BEFORE = 3
 _FIRST = date(2026, 1, 1)
 _KEPT_DAYS = 20
 StrArray = npt.NDArray[np.str_]
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,16 @@ def by_rule(days: Sequence[Told], settings: Monitoring) -> dict[str, list[bool]]
         changed = settings.model_copy(update={"confirmation": rule})
         found[rule] = [one.confirmed for one in told(judged, changed)]
     return found
+
+
+def side_by_side(judged: Callable[[World], R], worlds: Iterable[World]) -> list[R]:
+    """What is judged of each world, on all cores.
+
+    The tests spend their time outside the interpreter lock, on matrices so small that threads of
+    BLAS would only wait for each other.
+    """
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(judged, worlds))
 
 
 def joined(parts: Sequence[Any]) -> Any:

@@ -5,6 +5,7 @@ compared by all encoders. Days are drawn from what came out of that: thousands o
 """
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -171,9 +172,14 @@ def score_pool(config: Config, recogniser: Recogniser) -> Pool:
     """Compare everything in the store with what is enrolled from the clean pool."""
     store = Store.of(config)
     table = store.read("captures")
+
+    def of_modality(found: CaptureSet) -> Pool:
+        return scored(recogniser, found, recogniser.embed_set(found), table)
+
     pool: dict[tuple[Modality, str], Probes] = {}
-    for found in load_captures(store, config).values():
-        pool |= scored(recogniser, found, recogniser.embed_set(found), table)
+    with ThreadPoolExecutor() as threads:
+        for part in threads.map(of_modality, load_captures(store, config).values()):
+            pool |= part
     return pool
 
 

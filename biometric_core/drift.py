@@ -97,6 +97,8 @@ def failure_test(
         ValueError: no subject can be compared.
     """
     _require(plan)
+    if not (reference.failed.any() or current.failed.any()):
+        return Statistic(FAILURE_SHIFT, 0.0, 1.0, plan.subjects)  # as every relabelling gives
     draws = Relabelling.draw(plan, permutations, np.random.default_rng(seed))
     shift, _ = contrasts(plan, draws, reference.failed[:, None], current.failed[:, None])
     return _statistic(FAILURE_SHIFT, shift[:, 0], plan)

@@ -237,6 +237,14 @@ def test_more_failures_to_acquire_are_found_and_fewer_are_none(people: np.ndarra
     assert p_values[1] > 0.5
 
 
+def test_without_any_failure_there_is_nothing_to_find() -> None:
+    everyone = np.arange(60)
+    reference = _attempts(everyone, everyone < 0)
+    plan = design(reference, reference)
+    found = drift.failure_test(reference, reference, plan, permutations=199, seed=0)
+    assert found == drift.Statistic(drift.FAILURE_SHIFT, 0.0, 1.0, 60)
+
+
 def test_recent_rows_weigh_more_than_older_ones() -> None:
     names = np.array(["a", "a", "b"])
     rows = _attempts(names, np.array([1, 0, 1]))
