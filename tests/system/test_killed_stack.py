@@ -94,7 +94,7 @@ class Chaos:
     @property
     def scheduler(self) -> Tracked:
         """The one that runs now."""
-        return next(one for one in self.stack.processes if one.name == "scheduler")
+        return [one for one in self.stack.processes if one.name == "scheduler"][-1]
 
     def kill_task(self) -> None:
         """The process that does the work."""
@@ -110,10 +110,8 @@ class Chaos:
 
     def kill_scheduler(self) -> None:
         """The scheduler alone: its workers go on, and nobody listens to them; start another."""
-        old = self.scheduler
-        psutil.Process(old.pid).kill()
+        psutil.Process(self.scheduler.pid).kill()  # the stack still ends its workers
         self.stack._handles["scheduler"].wait()
-        self.stack.processes.remove(old)
         self.stack.spawn("scheduler", ["airflow", "scheduler", "--skip-serve-logs"])
 
     def kill_everything(self) -> None:
