@@ -21,12 +21,12 @@ from tests.faults.worlds import (
     decided,
     made_champion,
     people,
-    register_untrained,
     roles,
     training_runs,
 )
 from tests.unit.drift_rows import write_verdict
 from tests.unit.tiny_store import HISTORY
+from tests.unit.untrained import register_untrained
 
 pytestmark = pytest.mark.slow
 _DAY = HISTORY + timedelta(days=4)

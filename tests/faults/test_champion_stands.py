@@ -23,11 +23,11 @@ from tests.faults.worlds import (
     decided,
     made_champion,
     people,
-    register_untrained,
     roles,
     weights,
 )
 from tests.unit.tiny_store import HISTORY
+from tests.unit.untrained import register_untrained
 
 pytestmark = pytest.mark.slow
 

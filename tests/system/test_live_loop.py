@@ -1,6 +1,5 @@
 """The link that only a live scheduler has: an alarm's asset event starts retraining."""
 
-import json
 import signal
 import subprocess
 import sys
@@ -17,11 +16,9 @@ import pytest
 from biometric_core import decisions
 from deploy.local.airflow_api import DagRun
 from deploy.local.layout import REPOSITORY, USER, Layout
-from deploy.local.prepare import STORY_FILE
 from deploy.local.processes import Tracked
 from deploy.local.stack import Stack, read_state, stop
 from tests.system.live import (
-    TRAINING_ENDS,
     clean_environment,
     ended,
     follow,
@@ -43,17 +40,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     layout = Layout(tmp_path_factory.mktemp("var"))
     with settings(layout.var), running(layout) as made:
         yield made
-
-
-@pytest.fixture(scope="module")
-def story(stack: Stack) -> dict[str, object]:
-    told: dict[str, object] = json.loads((stack.layout.source / STORY_FILE).read_text())
-    return told
-
-
-@pytest.fixture(scope="module")
-def champion(stack: Stack, story: dict[str, object]) -> DagRun:
-    return follow(stack, "biometric_training", {"source": story["history"], "as_of": TRAINING_ENDS})
 
 
 def caused(stack: Stack, run: DagRun, within: float) -> list[DagRun]:

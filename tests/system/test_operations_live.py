@@ -14,10 +14,9 @@ import pytest
 
 from deploy.local.airflow_api import DagRun
 from deploy.local.layout import REPOSITORY, USER, Layout
-from deploy.local.prepare import STORY_FILE
 from deploy.local.stack import Stack
 from tests.dags.listeners import Heard, webhook
-from tests.system.live import TRAINING_ENDS, ended, follow, running, settings, states, store_of
+from tests.system.live import ended, running, settings, states, store_of
 from tests.unit.drift_rows import write_verdict
 
 pytestmark = pytest.mark.system
@@ -47,17 +46,6 @@ def stack(heard: Heard, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
     layout = Layout(tmp_path_factory.mktemp("var"))
     with settings(layout.var, **ours), running(layout) as made:
         yield made
-
-
-@pytest.fixture(scope="module")
-def story(stack: Stack) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads((stack.layout.source / STORY_FILE).read_text())
-    return told
-
-
-@pytest.fixture(scope="module")
-def champion(stack: Stack, story: dict[str, Any]) -> DagRun:
-    return follow(stack, "biometric_training", {"source": story["history"], "as_of": TRAINING_ENDS})
 
 
 def within(seconds: float, found: Callable[[], Any]) -> Any:

@@ -4,24 +4,18 @@ import json
 import logging
 import threading
 from datetime import date, timedelta
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
-import torch
 from tiny_store import HISTORY, changed, fill, small
+from untrained import register_untrained
 
 from biometric_core import decisions, gate, judge
-from biometric_core.calibrated import calibrated
 from biometric_core.config import Config
 from biometric_core.errors import ModelError, ServiceError
-from biometric_core.models import BiometricNet, ModelSpec
-from biometric_core.preprocess import preprocess_version
-from biometric_core.recogniser import Recogniser
 from biometric_core.schemas import TABLES, Modality
 from biometric_core.store import Store
-from biometric_core.tracking import registry, runs
-from biometric_core.training import load_training_data
+from biometric_core.tracking import registry
 
 
 @pytest.fixture
@@ -29,43 +23,6 @@ def ready(config: Config) -> Config:
     config = small(config)
     fill(config, subjects=32, noise=40.0)
     return config
-
-
-def network(config: Config, *, good: bool, seed: int) -> BiometricNet:
-    """Random weights tell these patterns apart; squeezed into one dimension they hardly can."""
-    shapes = {
-        Modality.IRIS: config.preprocess.iris_shape,
-        Modality.FINGERPRINT: config.preprocess.fingerprint_shape,
-    }
-    counts = dict.fromkeys(Modality, 4)
-    spec = ModelSpec(shapes=shapes, identities=counts, subjects=4, width=8, embedding_dim=32)
-    torch.manual_seed(seed)
-    net = BiometricNet(spec).eval()
-    if not good:
-        with torch.no_grad():
-            for branch in net.branches.values():
-                branch.project.weight[1:] = 0
-    return net
-
-
-def add(config: Config, *, good: bool, seed: int = 0) -> str:
-    """Register a recogniser as challenger and return its version."""
-    net = network(config, good=good, seed=seed)
-    plain = Recogniser(
-        spec=net.spec,
-        net=net,
-        calibration={},
-        thresholds={},
-        subjects=("s000", "s001", "s004", "s005"),
-        settings=config.preprocess,
-        preprocess_version=preprocess_version(config),
-    )
-    model = calibrated(plain, load_training_data(config).validation)
-    folder = Path(config.storage.root) / f"model{good}{seed}"
-    model.save(folder)
-    with runs.run(config, name="r", tags={}) as run:
-        run.log_artifacts(folder, runs.RECOGNISER)
-    return registry.register(config, run_id=run.run_id).version
 
 
 def roles(config: Config) -> tuple[str | None, ...]:
@@ -78,7 +35,7 @@ def rows(config: Config) -> list[decisions.Decision]:
 
 
 def test_the_first_model_fit_for_release_becomes_champion(ready, caplog):
-    version = add(ready, good=True)
+    version = register_untrained(ready, good=True)
     caplog.set_level(logging.INFO)
     made = gate.promote(ready, version=version, trigger="training")
     assert made.decision == "promoted", made.reason
@@ -94,20 +51,20 @@ def test_the_first_model_fit_for_release_becomes_champion(ready, caplog):
 
 def test_a_model_unfit_for_release_never_becomes_champion(ready):
     strict = changed(ready, "release", max_latency_ms=1e-9)
-    made = gate.promote(strict, version=add(ready, good=False))
+    made = gate.promote(strict, version=register_untrained(ready, good=False))
     assert made.decision == "rejected"
     assert "not fit for release" in made.reason
     assert roles(ready) == (None, None, None)
 
 
 def test_better_replaces_worse_and_worse_does_not_replace_better(ready):
-    bad, good = add(ready, good=False), add(ready, good=True)
+    bad, good = register_untrained(ready, good=False), register_untrained(ready, good=True)
     gate.promote(ready, version=bad)
     up = gate.promote(ready, version=good)
     assert up.decision == "promoted", up.reason
     assert up.numbers["improvement"]["all"]["cllr"]["low"] > 0
     assert roles(ready) == (good, None, bad)
-    again = add(ready, good=False, seed=1)
+    again = register_untrained(ready, good=False, seed=1)
     down = gate.promote(ready, version="challenger")
     assert down.decision == "rejected"
     assert "not proven" in down.reason
@@ -117,14 +74,14 @@ def test_better_replaces_worse_and_worse_does_not_replace_better(ready):
 
 
 def test_the_same_question_is_answered_from_the_record(ready):
-    good = add(ready, good=True)
+    good = register_untrained(ready, good=True)
     gate.promote(ready, version=good, trigger="training")
     retried = gate.promote(ready, version=good, trigger="training")
     assert (retried.decision, retried.reused) == ("promoted", True)
     asked = gate.promote(ready, version=good, trigger="manual")
     assert (asked.decision, asked.reason) == ("rejected", "already champion")
     assert registry.require(ready, good).tags["gate.decision"] == "promoted"
-    worse = add(ready, good=False)
+    worse = register_untrained(ready, good=False)
     first, second = (gate.promote(ready, version=worse) for _ in range(2))
     assert (first.reused, second.reused) == (False, True)
     assert first.decision_id == second.decision_id
@@ -132,8 +89,8 @@ def test_the_same_question_is_answered_from_the_record(ready):
 
 
 def test_new_captures_ask_the_question_anew(ready):
-    gate.promote(ready, version=add(ready, good=True))
-    worse = add(ready, good=False)
+    gate.promote(ready, version=register_untrained(ready, good=True))
+    worse = register_untrained(ready, good=False)
     first = gate.promote(ready, version=worse)
     fill(ready, subjects=36, noise=40.0)
     second = gate.promote(ready, version=worse)
@@ -142,8 +99,8 @@ def test_new_captures_ask_the_question_anew(ready):
 
 
 def test_after_drift_old_and_new_captures_are_judged_apart(ready):
-    gate.promote(ready, version=add(ready, good=False))
-    good = add(ready, good=True)
+    gate.promote(ready, version=register_untrained(ready, good=False))
+    good = register_untrained(ready, good=True)
     day = HISTORY + timedelta(days=2)
     fill(ready, subjects=32, impressions=range(5, 8), day=day, sensor="new", noise=40.0)
     made = gate.promote(ready, version=good, trigger="drift", drift_day=day.date())
@@ -156,8 +113,8 @@ def test_after_drift_old_and_new_captures_are_judged_apart(ready):
 
 @pytest.mark.parametrize("joined", [False, True], ids=["one day", "another a day later"])
 def test_the_changed_sensors_are_those_that_the_drift_table_names(ready, joined):
-    gate.promote(ready, version=add(ready, good=False))
-    good = add(ready, good=True)
+    gate.promote(ready, version=register_untrained(ready, good=False))
+    good = register_untrained(ready, good=True)
     day = HISTORY + timedelta(days=2)
     for sensor, impressions in (("default", range(5, 7)), ("new", range(7, 9))):
         fill(ready, subjects=32, impressions=impressions, day=day, sensor=sensor, noise=40.0)
@@ -195,9 +152,9 @@ def test_the_changed_sensors_are_those_that_the_drift_table_names(ready, joined)
 
 
 def test_the_decision_is_told_with_all_its_numbers_in_table_tags_and_log(ready, caplog):
-    gate.promote(ready, version=add(ready, good=False), trigger="training")
+    gate.promote(ready, version=register_untrained(ready, good=False), trigger="training")
     caplog.set_level(logging.INFO)
-    made = gate.promote(ready, version=add(ready, good=True), trigger="training")
+    made = gate.promote(ready, version=register_untrained(ready, good=True), trigger="training")
     tags = registry.require(ready, made.challenger_version).tags
     assert json.loads(tags["gate.numbers"]) == rows(ready)[-1].numbers == made.numbers
     assert (tags["gate.trigger"], tags["gate.reason"]) == ("training", made.reason)
@@ -209,14 +166,14 @@ def test_the_decision_is_told_with_all_its_numbers_in_table_tags_and_log(ready, 
 
 
 def test_figures_that_a_version_brings_along_are_not_believed(ready):
-    good, bad = add(ready, good=True), add(ready, good=False)
+    good, bad = register_untrained(ready, good=True), register_untrained(ready, good=False)
     gate.promote(ready, version=good)
     registry.tag(ready, bad, {"iris_eer": "0", "fingerprint_eer": "0", "fused_eer": "0"})
     assert gate.promote(ready, version=bad).decision == "rejected"
 
 
 def test_rollback_brings_the_bundle_of_before_back(ready):
-    bad, good = add(ready, good=False), add(ready, good=True)
+    bad, good = register_untrained(ready, good=False), register_untrained(ready, good=True)
     gate.promote(ready, version=bad)
     before, _ = registry.load_recogniser(ready, "champion")
     gate.promote(ready, version=good)
@@ -229,7 +186,7 @@ def test_rollback_brings_the_bundle_of_before_back(ready):
 
 
 def test_captures_after_as_of_are_not_looked_at(ready):
-    good = add(ready, good=True)
+    good = register_untrained(ready, good=True)
     day = HISTORY + timedelta(days=2)
     fill(ready, subjects=32, impressions=range(5, 8), day=day, noise=40.0)
     made = gate.promote(ready, version=good, as_of=day)
@@ -237,13 +194,15 @@ def test_captures_after_as_of_are_not_looked_at(ready):
 
 
 def test_too_few_subjects_never_promote(ready):
-    made = gate.promote(changed(ready, "gate", min_subjects=9), version=add(ready, good=True))
+    made = gate.promote(
+        changed(ready, "gate", min_subjects=9), version=register_untrained(ready, good=True)
+    )
     assert made.decision == "rejected"
     assert "gate.min_subjects is 9" in made.reason
 
 
 def test_rollback_swaps_and_a_version_rolled_back_is_judged_anew(ready):
-    bad, good = add(ready, good=False), add(ready, good=True)
+    bad, good = register_untrained(ready, good=False), register_untrained(ready, good=True)
     gate.promote(ready, version=bad)
     with pytest.raises(ModelError, match="nothing to go back to"):
         gate.rollback(ready, reason="none there")
@@ -262,7 +221,7 @@ def test_rollback_swaps_and_a_version_rolled_back_is_judged_anew(ready):
 
 
 def test_of_two_promoters_at_once_one_wins_and_both_decisions_are_recorded(ready, monkeypatch):
-    pair = [add(ready, good=True, seed=seed) for seed in (0, 1)]
+    pair = [register_untrained(ready, good=True, seed=seed) for seed in (0, 1)]
     barrier, real = threading.Barrier(2), gate._judge
 
     def together(*arguments):
@@ -289,7 +248,7 @@ def test_of_two_promoters_at_once_one_wins_and_both_decisions_are_recorded(ready
 
 @pytest.mark.parametrize("cut_off", ["before", "after"])
 def test_a_switch_that_was_cut_off_is_finished_by_the_next_call(ready, monkeypatch, cut_off):
-    good = add(ready, good=True)
+    good = register_untrained(ready, good=True)
 
     def killed(*arguments):
         raise ServiceError("killed")
@@ -309,7 +268,7 @@ def test_a_switch_that_was_cut_off_is_finished_by_the_next_call(ready, monkeypat
 
 
 def test_mlflow_away_leaves_the_champion_alone(ready, monkeypatch):
-    good = add(ready, good=True)
+    good = register_untrained(ready, good=True)
     gate.promote(ready, version=good)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     away = changed(ready, "mlflow", tracking_uri="http://127.0.0.1:9")
