@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import speed
+from benchmarks.captures import KAGGLE
 from benchmarks.rows import FOLDER, Row, at_least, at_most, write
 from biometric_core import pretrained
 from biometric_core.config import Config, load_config
@@ -19,7 +20,6 @@ from biometric_core.crossval import crossval
 from biometric_core.iris.paint_out import PaintOut
 from biometric_core.recogniser import Recogniser
 
-KAGGLE = "multimodal-iris-fingerprint-30.zip"
 FVC = {"FVC2002 DB1_B": "fvc2002-db1b.zip", "FVC2002 DB3_B": "fvc2002-db3b.zip"}
 FOLDS = 3
 _FMR_0_1 = "fnmr_at_fmr_0.001"

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
-from biometric_core.change import Sensor
+from biometric_core.change import Sensor, named
 from biometric_core.config import Monitoring
 from biometric_core.drift import DAILY
-from biometric_core.drifted import by_day
+from biometric_core.drifted import by_day, sensor_of, sensors
 from biometric_core.verdicts import ALL, DAY, MOVED, TESTED, Outcome, Verdict
 
 _Row = Mapping[str, Any]
@@ -56,7 +56,7 @@ def day_verdict(
         return DayVerdict(Outcome.NOT_ENOUGH, None, "too few comparable people on this day")
     smallest = min(row["p_value"] for row in tested)
     confirmed = _confirmed(tested, history, settings, day)
-    moved = confirmed or _sensors(tested, MOVED)
+    moved = confirmed or sensors(tested, MOVED)
     if not moved:
         return DayVerdict(Outcome.CALM, smallest, "nothing has moved")
     words = "; ".join(_told(sensor, tested, history, day) for sensor in sorted(moved))
@@ -74,11 +74,11 @@ def _confirmed(
 ) -> set[Sensor]:
     found: set[Sensor] = set()
     if settings.confirmation != "two_of_three":
-        found |= _sensors(tested, (Outcome.ALARM,))
+        found |= sensors(tested, (Outcome.ALARM,))
     if settings.confirmation != "at_once":
         found |= {
             sensor
-            for sensor in _sensors([row for row in tested if row["statistic"] in DAILY], MOVED)
+            for sensor in sensors([row for row in tested if row["statistic"] in DAILY], MOVED)
             if _was_suspect(sensor, history, day)
         }
     return found
@@ -102,10 +102,6 @@ def _confirmed_since(told: date, history: Sequence[_Row], settings: Monitoring) 
     return found
 
 
-def _sensors(rows: Sequence[_Row], outcomes: Sequence[Outcome]) -> set[Sensor]:
-    return {(row["modality"], row["sensor"]) for row in rows if row["verdict"] in outcomes}
-
-
 def _last_alarm(history: Sequence[_Row]) -> date | None:
     alarms = [
         row["day"]
@@ -119,10 +115,10 @@ def _told(sensor: Sensor, tested: Sequence[_Row], history: Sequence[_Row], day: 
     moved = [
         f"{row['statistic']} (p = {row['p_value']:.3g})"
         for row in tested
-        if (row["modality"], row["sensor"]) == sensor and row["verdict"] in MOVED
+        if sensor_of(row) == sensor and row["verdict"] in MOVED
     ]
     names = ", ".join(moved) or "suspect before"
-    return f"{sensor[0]}, sensor {sensor[1]}: {names}, since {since(sensor, history, day)}"
+    return f"{named(sensor)}: {names}, since {since(sensor, history, day)}"
 
 
 def since(sensor: Sensor, history: Sequence[_Row], day: date) -> date:
@@ -142,6 +138,6 @@ def _moved_days(
     """The judged days of a sensor, and whether any of these statistics moved on them."""
     moved: dict[date, bool] = {}
     for row in history:
-        if (row["modality"], row["sensor"]) == sensor and row["statistic"] in statistics:
+        if sensor_of(row) == sensor and row["statistic"] in statistics:
             moved[row["day"]] = moved.get(row["day"], False) or row["verdict"] in MOVED
     return moved

@@ -15,6 +15,11 @@ Sensor = tuple[str, str]
 """Modality and sensor."""
 
 
+def named(sensor: Sensor) -> str:
+    """Modality and sensor, for people."""
+    return f"{sensor[0]}, sensor {sensor[1]}"
+
+
 @dataclass(frozen=True)
 class Change:
     """Sensors that deliver something else from a day on.

@@ -54,15 +54,18 @@ def compare_claims(
         gallery: int64, (G,), rows of the enrolled captures; an identity's template is the
             normalised mean of their embeddings.
     """
-    names, means = _templates(captures.identity[gallery], embeddings[gallery])
-    claimed, vectors = captures.identity[probes], embeddings[probes]
+    identity = captures.identity
+    names, means = _templates(identity[gallery], embeddings[gallery])
+    claimed, vectors = identity[probes], embeddings[probes]
     own = np.minimum(np.searchsorted(names, claimed), max(len(names) - 1, 0))
     enrolled = names[own] == claimed if len(names) else np.zeros(len(probes), dtype=bool)
     residual = np.full_like(vectors, np.nan)
     residual[enrolled] = vectors[enrolled] - means[own[enrolled]]
     impostor = _highest_others(recogniser, captures.modality, vectors, means, own, enrolled)
     genuine = np.full(len(probes), np.nan, dtype=np.float32)
-    genuine[enrolled] = _genuine(recogniser, captures, embeddings, probes[enrolled], gallery)
+    known = probes[enrolled]
+    references = gallery[np.isin(identity[gallery], identity[known])]
+    genuine[enrolled] = _genuine(recogniser, captures, embeddings, known, references)
     return Claims(vectors, residual, genuine, impostor)
 
 
@@ -98,10 +101,9 @@ def _genuine(
     captures: CaptureSet,
     embeddings: Float32Array,
     probes: IntArray,
-    gallery: IntArray,
+    references: IntArray,
 ) -> Float32Array:
     """Mean ratio of each probe with the enrolled captures of its identity, float32 (P,)."""
-    references = gallery[np.isin(captures.identity[gallery], captures.identity[probes])]
     used = np.concatenate([probes, references])
     chosen = captures.select(used)
     templates = recogniser.templates(chosen, embeddings[used])

@@ -97,13 +97,16 @@ def load_captures(
         )
     columns = [*_TEXT, "modality", "impression", "captured_at"]
     captures = store.read("captures", columns, taken_before(as_of), captures_version)
+    prepared_by = preprocess_version(config)
     sets = {}
     for modality in Modality:
         rows = captures.filter(pc.equal(captures["modality"], modality.value))
-        prepared_by = preprocess_version(config)
+        if not rows.num_rows:
+            continue
         origin = Origin(store.root, config.storage.work, prepared_by, modality, version)
-        if rows.num_rows and open_materialised(origin).num_rows:
-            sets[modality] = _joined(rows, origin)
+        features = open_materialised(origin)
+        if features.num_rows:
+            sets[modality] = _joined(rows, features, origin)
     return {modality: found for modality, found in sets.items() if len(found)}
 
 
@@ -144,8 +147,7 @@ def _utc(time: datetime) -> datetime:
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
-def _joined(captures: pa.Table, origin: Origin) -> CaptureSet:
-    features = open_materialised(origin)
+def _joined(captures: pa.Table, features: pa.Table, origin: Origin) -> CaptureSet:
     stored = np.array(features["capture_id"].to_pylist(), dtype=np.str_)
     order = np.argsort(stored, kind="stable")
     captures = captures.sort_by("capture_id")

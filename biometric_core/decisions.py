@@ -57,6 +57,13 @@ class Decision:
             return None
         return Change.of(date.fromisoformat(self.drift_day), self.numbers.get(SENSORS, ()))
 
+    @property
+    def answered(self) -> date | None:
+        """The last day of the drift that it answers; None without one."""
+        if self.drift_day is None:
+            return None
+        return date.fromisoformat(self.drift_until or self.drift_day)
+
     def to_json(self) -> str:
         """Plain JSON; `from_json` is the inverse."""
         return json.dumps(asdict(self), sort_keys=True, allow_nan=False)

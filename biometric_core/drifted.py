@@ -1,6 +1,6 @@
 """What the drift table says of a day: which sensors moved, and how."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import date
 from typing import Any, TypeVar
 
@@ -35,10 +35,20 @@ def moved(rows: Iterable[Row]) -> set[Sensor]:
     """
     tested = [row for row in rows if row["statistic"] in TESTED]
     for outcome in MOVED:
-        found = {_sensor(row) for row in tested if row["verdict"] == outcome}
+        found = sensors(tested, (outcome,))
         if found:
             return found
     return set()
+
+
+def sensors(rows: Iterable[Mapping[str, Any]], outcomes: Collection[str]) -> set[Sensor]:
+    """The sensors with a row of one of these outcomes."""
+    return {sensor_of(row) for row in rows if row["verdict"] in outcomes}
+
+
+def sensor_of(row: Mapping[str, Any]) -> Sensor:
+    """Modality and sensor of a row."""
+    return row["modality"], row["sensor"]
 
 
 def moved_during(rows: Iterable[Row]) -> frozenset[Sensor]:
@@ -52,7 +62,3 @@ def by_day(rows: Iterable[AnyRow]) -> dict[date, list[AnyRow]]:
     for row in rows:
         days.setdefault(row["day"], []).append(row)
     return days
-
-
-def _sensor(row: Row) -> Sensor:
-    return row["modality"], row["sensor"]

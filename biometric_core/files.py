@@ -24,14 +24,22 @@ _CODE = re.compile(r"AWS Error ([A-Z_]+)")
 
 def atomic_write(path: Path, data: bytes) -> None:
     """Write `data` aside and rename it to `path`, so that a reader never sees half a file."""
+    with aside(path) as part:
+        part.write_bytes(data)
+
+
+@contextmanager
+def aside(path: Path) -> Iterator[Path]:
+    """An empty file beside `path` that takes its name once the body has filled it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    part = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(name).replace(path)
+        yield part
+        part.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 from biometric_core.change import Sensor
-from biometric_core.drifted import Row, by_day
+from biometric_core.drifted import Row, by_day, sensor_of, sensors
 from biometric_core.store import Store
 from biometric_core.verdicts import DAY, MOVED, SEVERITY
 
@@ -69,7 +69,7 @@ def of_sensors(days: list[JudgedDay]) -> list[Row]:
     last: dict[Sensor, Row] = {}
     for judged in days:
         worst = sorted(judged.rows, key=lambda row: -SEVERITY.index(row["verdict"]))
-        last |= {(row["modality"], row["sensor"]): row for row in worst}
+        last |= {sensor_of(row): row for row in worst}
     names = ("modality", "sensor", "verdict", "statistic", "p_value", "model_version", "report")
     return [
         {"day": row["day"].isoformat(), **{name: row[name] for name in names}}
@@ -81,6 +81,6 @@ def moved_since(days: list[JudgedDay]) -> dict[Sensor, date]:
     """What has moved on the last day, with the first of the judged days in a row it did so."""
     since: dict[Sensor, date] = {}
     for judged in days:
-        moved = {(r["modality"], r["sensor"]) for r in judged.rows if r["verdict"] in MOVED}
-        since = {sensor: since.get(sensor, judged.day) for sensor in sorted(moved)}
+        moved = sorted(sensors(judged.rows, MOVED))
+        since = {sensor: since.get(sensor, judged.day) for sensor in moved}
     return since

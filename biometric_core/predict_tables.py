@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from deltalake import DeltaTable, write_deltalake
 
 from biometric_core.delta import explained
 from biometric_core.errors import ConfigError
-from biometric_core.files import writable
+from biometric_core.files import aside, writable
 
 Write = Callable[[Path, pa.Schema, Iterable[pa.RecordBatch]], None]
 DELTA = ".delta"
@@ -60,7 +59,8 @@ def _flat(row: dict[str, object]) -> dict[str, object]:
 
 def _delta(target: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
     # Through a file: a run that fails half-way must not leave files in the table's folder.
-    with tempfile.TemporaryDirectory(dir=_parent(target), prefix=f".{target.name}.") as folder:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
         whole = Path(folder) / "rows.parquet"
         _parquet(whole, schema, batches)
         with pq.ParquetFile(whole) as rows, explained(target.name, str(target)):
@@ -73,18 +73,5 @@ _FILES: dict[str, Write] = {".parquet": _parquet, ".csv": _csv}
 
 @contextmanager
 def _aside(target: Path) -> Iterator[Path]:
-    """A file beside `target` that takes its name once it is whole."""
-    with writable(str(target.parent)):
-        handle, name = tempfile.mkstemp(dir=_parent(target), prefix=f".{target.name}.")
-        os.close(handle)
-        aside = Path(name)
-        try:
-            yield aside
-            aside.replace(target)
-        finally:
-            aside.unlink(missing_ok=True)
-
-
-def _parent(target: Path) -> Path:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    return target.parent
+    with writable(str(target.parent)), aside(target) as path:
+        yield path

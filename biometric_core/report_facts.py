@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 
 from biometric_core import drift
 from biometric_core.alarms import since
-from biometric_core.change import Sensor
-from biometric_core.drifted import by_day
+from biometric_core.change import Sensor, named
+from biometric_core.drifted import by_day, sensor_of
 from biometric_core.store import Store
 from biometric_core.verdicts import (
     BRIGHTNESS,
@@ -195,7 +195,7 @@ def by_group(rows: Iterable[Row]) -> dict[Sensor, list[Row]]:
     groups: dict[Sensor, list[Row]] = {}
     for row in rows:
         if row["statistic"] != DAY:
-            groups.setdefault((row["modality"], row["sensor"]), []).append(row)
+            groups.setdefault(sensor_of(row), []).append(row)
     return groups
 
 
@@ -241,9 +241,9 @@ def _moved(rows: Sequence[Row], history: Sequence[Row]) -> Moved:
     drifted = [row for row in rows if row["verdict"] in MOVED]
     worst = min((Outcome(row["verdict"]) for row in drifted), key=severity)
     surest = sorted(by_statistic(drifted).values(), key=lambda found: found[0]["p_value"])
-    name, day = (rows[0]["modality"], rows[0]["sensor"]), rows[0]["day"]
+    name, day = sensor_of(rows[0]), rows[0]["day"]
     first = since(name, history, day)
-    run = {r["day"] for r in history if (r["modality"], r["sensor"]) == name and r["day"] >= first}
+    run = {r["day"] for r in history if sensor_of(r) == name and r["day"] >= first}
     return Moved(*name, worst, first, len(run) + 1, [_phrase(found) for found in surest])
 
 
@@ -273,11 +273,6 @@ def _phrase(found: Sequence[Row]) -> str:
 def words(statistic: str) -> str:
     """A statistic in plain words; its name where it has none."""
     return WORDS.get(statistic, statistic.replace("_", " "))
-
-
-def named(name: Sensor) -> str:
-    """Modality and sensor, for people."""
-    return f"{name[0]}, sensor {name[1]}"
 
 
 def severity(verdict: Outcome | None) -> int:

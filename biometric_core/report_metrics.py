@@ -23,6 +23,7 @@ from evidently.sdk.models import DashboardPanelPlot, PanelMetric
 from evidently.sdk.panels import line_plot_panel
 from evidently.tests import eq, gte
 
+from biometric_core.change import named
 from biometric_core.config import Monitoring
 from biometric_core.report_facts import GENUINE, Facts, Row, day_outcome, words
 from biometric_core.report_table import COLUMNS, TableRow
@@ -195,4 +196,4 @@ def _found(context: Any, metric: Any) -> Any:
 def _title(metric: Any) -> str:
     if metric.statistic == DAY:
         return words(DAY)
-    return f"{metric.modality}, sensor {metric.sensor}: {words(metric.statistic)}"
+    return f"{named((metric.modality, metric.sensor))}: {words(metric.statistic)}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from biometric_core.change import Sensor
+from biometric_core.change import Sensor, named
 from biometric_core.drift import TREND_PREFIX
 from biometric_core.report_facts import (
     GENUINE,
@@ -14,7 +14,6 @@ from biometric_core.report_facts import (
     Row,
     by_group,
     by_statistic,
-    named,
     outcome,
     severity,
     words,

@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from biometric_core.change import Change, Sensor
+from biometric_core import decisions
+from biometric_core.change import Change, Sensor, named
 from biometric_core.config import Config
+from biometric_core.decisions import Decision
 from biometric_core.drift import FAILURE_SHIFT, GENUINE_SHIFT, TREND_PREFIX
-from biometric_core.drifted import Row, moved, moved_during, rows_of
+from biometric_core.drifted import Row, moved, moved_during, rows_of, sensor_of
 from biometric_core.store import Store
 from biometric_core.tracking.registry import Version, require
 from biometric_core.verdicts import CONFIRMED, DAY, MOVED, Outcome
@@ -66,13 +68,13 @@ def plan(config: Config, *, trigger: str, force: bool = False) -> RetrainPlan:
     store = Store.of(config)
     champion = require(config, "champion")
     days = _judged_days(store)
-    decisions = store.read("decisions").to_pylist()
-    answered = max((_answered(d) for d in decisions if d["drift_day"]), default=None)
+    history = decisions.read(store)
+    answered = max((one.answered for one in history if one.answered), default=None)
     pending = _pending(days, champion.version, answered)
     if pending:
         made = _weigh(config, store, champion, pending, answered)
     else:
-        made = RetrainPlan(False, _standing(days, decisions, champion.version), None, None)
+        made = RetrainPlan(False, _standing(days, history, champion.version), None, None)
     if force and not made.retrain:
         made = _forced(store, made, trigger)
     _log.info("retraining (%s): %s: %s", trigger, "yes" if made.retrain else "no", made.reason)
@@ -83,12 +85,6 @@ def _judged_days(store: Store) -> list[Row]:
     """The verdicts on days as a whole, oldest first."""
     found: list[Row] = store.read("drift", filter=pc.field("statistic") == DAY).to_pylist()
     return sorted(found, key=lambda row: row["day"])
-
-
-def _answered(decision: Row) -> date:
-    """The last day of a drift that a decision has answered."""
-    last: date = decision["drift_until"] or decision["drift_day"]
-    return last
 
 
 def _pending(days: list[Row], champion: str, answered: date | None) -> tuple[date, date] | None:
@@ -131,7 +127,7 @@ def _weigh(
     numbers = {
         "champion_version": champion.version,
         "since": first.isoformat(),
-        "moved": [f"{modality}, sensor {sensor}" for modality, sensor in sorted(harm.moved)],
+        "moved": [named(sensor) for sensor in sorted(harm.moved)],
         "score_shift": harm.score_shift,
         "failure_shift": harm.failure_shift,
         "new_captures": captures,
@@ -177,7 +173,7 @@ class _Harm:
         own = [
             row | {"statistic": row["statistic"].removeprefix(TREND_PREFIX)}
             for row in rows
-            if (row["modality"], row["sensor"]) in sensors
+            if sensor_of(row) in sensors
             and row["value"] is not None
             and math.isfinite(row["value"])
         ]
@@ -218,23 +214,24 @@ def _labelled(store: Store, change: Change) -> int:
     return int(np.count_nonzero(known & change.concerns(modality, sensor)))
 
 
-def _standing(days: list[Row], decisions: list[Row], champion: str) -> str:
+def _standing(days: list[Row], history: list[Decision], champion: str) -> str:
     """Why nothing is pending."""
     alarms = [row for row in days if row["verdict"] in CONFIRMED]
     if not alarms:
         return "no drift alarm"
     newest = max(alarms, key=lambda row: row["day"])
     goes_on = newest["model_version"] == champion  # then it was answered on an earlier day
-    answers = [d for d in decisions if d["drift_day"]]
-    answers = [d for d in answers if goes_on or _answered(d) >= newest["day"]]
+    answers = [
+        one for one in history if one.answered and (goes_on or one.answered >= newest["day"])
+    ]
     if not answers:
         return (
             f"the drift of {newest['day']} was found by version {newest['model_version']}; "
             f"version {champion} is champion now"
         )
-    answer = max(answers, key=lambda d: d["decided_at"])
-    what = f"version {answer['challenger_version']} was {answer['decision']}".replace("_", " ")
-    return f"the drift of {answer['drift_day']} was answered: {what}"
+    answer = answers[-1]
+    what = f"version {answer.challenger_version} was {answer.decision}".replace("_", " ")
+    return f"the drift of {answer.drift_day} was answered: {what}"
 
 
 def _forced(store: Store, made: RetrainPlan, trigger: str) -> RetrainPlan:

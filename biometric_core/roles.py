@@ -71,7 +71,7 @@ def assign_roles(
     start, end = (utc64(datetime.combine(d, time())) for d in (day, day + timedelta(days=1)))
     identity = captures.identity
     order = np.lexsort((captures.capture_id, captures.impression, captures.captured_at))
-    held_out = _held_out(captures, known, order)
+    held_out = _held_out(captures, identity, known, order)
     gallery = _enrolled(identity, order, known & ~held_out)
     later = ~known & ~np.isin(identity, identity[gallery])
     earlier = later & (captures.captured_at < start)
@@ -106,13 +106,14 @@ def _enrolled(
     return among & enough & (_rank(identity, order, among) < ENROLMENT_CAPTURES)
 
 
-def _held_out(captures: CaptureSet, known: BoolArray, order: IntArray) -> BoolArray:
+def _held_out(
+    captures: CaptureSet, identity: npt.NDArray[np.str_], known: BoolArray, order: IntArray
+) -> BoolArray:
     """The capture of each identity that probes the reference, bool (N,)."""
     rows = np.flatnonzero(known)
     held_out = np.zeros(len(captures), dtype=bool)
     held_out[rows] = reserved(captures.select(rows))
     others = known & (captures.split != Split.TRAIN.value)
-    identity = captures.identity
     _, where, counts = np.unique(identity[others], return_inverse=True, return_counts=True)
     count = np.zeros(len(captures), dtype=np.int64)
     count[others] = counts[where]

@@ -1,7 +1,7 @@
 """A day's captures compared with the enrolled references, by the champion: rows of `probes`."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
@@ -87,13 +87,14 @@ def _score_modality(
 ) -> int:
     """Score what is not in the table yet; returns the number of new rows."""
     stored = _stored(store, model.version, captures)
-    embeddings, fresh = _embedded(recogniser, captures, roles, stored)
+    windows = (
+        (REFERENCE, stored.missing(captures, REFERENCE, roles.reference), roles.gallery_reference),
+        (CURRENT, stored.missing(captures, CURRENT, roles.current), roles.gallery_current),
+    )
+    probes = np.concatenate([missing for _, missing, _ in windows])
+    embeddings, fresh = _embedded(recogniser, captures, roles, stored.enrolled, probes)
     tables = [_rows(ENROLLED, model.version, recogniser, captures.select(fresh), embeddings[fresh])]
-    for window, probes, gallery in (
-        (REFERENCE, roles.reference, roles.gallery_reference),
-        (CURRENT, roles.current, roles.gallery_current),
-    ):
-        missing = stored.missing(captures, window, probes)
+    for window, missing, gallery in windows:
         if len(missing):
             claims = compare_claims(recogniser, captures, embeddings, missing, gallery)
             chosen = captures.select(missing)
@@ -138,18 +139,12 @@ def _embedded(
     recogniser: "Recogniser",
     captures: CaptureSet,
     roles: Roles,
-    stored: _Stored,
+    known: Mapping[str, Float32Array],
+    probes: IntArray,
 ) -> tuple[Float32Array, IntArray]:
-    """Embeddings (N, D), zero where a row has no role, and the rows that are newly enrolled."""
+    """Embeddings (N, D) of enrolled captures and probes, else zero; the rows newly enrolled."""
     enrolled = np.union1d(roles.gallery_reference, roles.gallery_current)
-    known = stored.enrolled
     fresh = enrolled[~np.isin(captures.capture_id[enrolled], list(known))]
-    probes = np.concatenate(
-        [
-            stored.missing(captures, window, rows)
-            for window, rows in ((REFERENCE, roles.reference), (CURRENT, roles.current))
-        ]
-    )
     todo = np.union1d(fresh, probes)
     made = recogniser.embed_set(captures.select(todo))
     embeddings = np.zeros((len(captures), made.shape[1]), dtype=np.float32)

@@ -107,7 +107,7 @@ def _alarms(days: list[JudgedDay], history: list[decisions.Decision]) -> list[di
         answers = [
             f"version {one.challenger_version} {one.decision}"
             for one in history
-            if one.drift_day and (one.drift_until or one.drift_day) >= since.isoformat()
+            if one.answered and one.answered >= since
         ]
         answer = answers[-1] if answers else None
         told = {"modality": modality, "sensor": sensor, "since": since.isoformat()}

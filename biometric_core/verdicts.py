@@ -13,6 +13,7 @@ from datetime import date
 from enum import StrEnum
 
 from biometric_core import drift
+from biometric_core.change import named
 from biometric_core.config import Monitoring
 from biometric_core.drift import Statistic
 from biometric_core.permutation import Design, design, holm
@@ -80,7 +81,7 @@ class Group:
     @property
     def name(self) -> str:
         """For people: modality and sensor."""
-        return f"{self.modality}, sensor {self.sensor}"
+        return named((self.modality, self.sensor))
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,9 @@ def acquire(config: Config, *, source: str | None = None) -> AcquireResult:
             raise ConfigError("source.kind is folder: set source.path to a folder or .zip")
         wanted = config.source.path
     if is_remote(wanted):
-        return AcquireResult(wanted, "zip" if wanted.lower().endswith(".zip") else "object_store")
+        from biometric_core.sources.files import is_archive
+
+        return AcquireResult(wanted, "zip" if is_archive(wanted) else "object_store")
     path = Path(wanted)
     if not path.exists():
         raise SourceError(
