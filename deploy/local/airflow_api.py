@@ -111,7 +111,10 @@ class AirflowApi:
 
     def unfinished(self, dag_id: str) -> list[DagRun]:
         """Runs that are queued or running."""
-        query: dict[str, Any] = {"state": ["queued", "running"]}
+        return self.runs(dag_id, state=["queued", "running"])
+
+    def runs(self, dag_id: str, **query: Any) -> list[DagRun]:
+        """Runs of a DAG; what the query asks for is the API's own."""
         answer = self._call("GET", f"dags/{dag_id}/dagRuns", params=query)
         return [_dag_run(run) for run in answer["dag_runs"]]
 

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -185,8 +185,7 @@ class Story:
     def _standing_decision(self, day: str) -> dict[str, Any] | None:
         """The decision on record that answers the drift of a day; None while there is none."""
         for known in self.stack.decisions():
-            answered = known.drift_until or known.drift_day
-            if answered is not None and answered >= day:
+            if known.answered and known.answered >= date.fromisoformat(day):
                 return {"decision": known.decision, "reason": known.reason}
         return None
 

@@ -27,20 +27,20 @@ def decided() -> list[dict[str, Any]]:
 def state() -> dict[str, Any]:
     """Everything that must outlive the containers."""
     config = load_config()
-    aliases = {alias: registry.get(config, alias) for alias in registry.ALIASES}
+    reigning = roles(config)
     return {
         "tables": {name: digest(config.storage.root, name) for name in KEYS},
         "versions": [asdict(version) for version in registry.versions(config)],
-        "roles": {alias: found.version for alias, found in aliases.items() if found},
-        "champion": metrics("champion") if aliases["champion"] else {},
+        "roles": reigning,
+        "champion": metrics("champion") if "champion" in reigning else {},
         "reports": _files(Path(config.storage.root) / "reports"),
         "decisions": [one["decision_id"] for one in decided()],
     }
 
 
-def intact() -> dict[str, Any]:
-    """Signs of work that was lost or done twice."""
-    config = load_config()
+def intact(config: Config | None = None) -> dict[str, Any]:
+    """Signs of work that was lost or done twice; in the worker's own stores where none is named."""
+    config = config or load_config()
     store = Store.of(config)
     captures = store.read("captures", ["capture_id", "uri"]).to_pylist()
     wrong = [
@@ -48,15 +48,14 @@ def intact() -> dict[str, Any]:
         for row in captures
         if hashlib.sha256(store.files.read(row["uri"])).hexdigest() != row["capture_id"]
     ]
-    found = runs.find_runs(config, tag=runs.KIND, value="training")
     return {
         "captures": len(captures),
         "features": store.read("features", ["capture_id"]).num_rows,
         "wrong_images": wrong,
         "twice": twice(config),
-        "training_runs": [run.status for run in found],
+        "training_runs": training_runs(config),
         "versions": len(registry.versions(config)),
-        "decisions": len(decided()),
+        "decisions": len(decisions.read(store)),
     }
 
 
@@ -83,11 +82,27 @@ def run_of(version: str) -> str:
 
 def champion_weights() -> str:
     """SHA-256 of the network that the champion's bundle holds, loaded through the server."""
-    model, _ = registry.load_recogniser(load_config(), "champion")
+    return weights(load_config(), "champion")
+
+
+def weights(config: Config, version: str) -> str:
+    """Of the network in a registered bundle, bit for bit: SHA-256."""
+    model, _ = registry.load_recogniser(config, version)
     found = hashlib.sha256()
     for name, tensor in sorted(model.net.state_dict().items()):
         found.update(name.encode() + tensor.contiguous().numpy().tobytes())
     return found.hexdigest()
+
+
+def roles(config: Config) -> dict[str, str]:
+    """The version that each alias names, of those that name one."""
+    found = {alias: registry.get(config, alias) for alias in registry.ALIASES}
+    return {alias: version.version for alias, version in found.items() if version}
+
+
+def training_runs(config: Config) -> list[str]:
+    """The states of all training runs."""
+    return [run.status for run in runs.find_runs(config, tag=runs.KIND, value="training")]
 
 
 def digest(root: str, table: str) -> str:

@@ -30,18 +30,9 @@ from biometric_core.decisions import ROLLED_BACK
 from biometric_core.store import Store
 from biometric_core.tracking import registry, runs
 from biometric_core.training import train
-from tests.containers.inside import twice
+from tests.containers.inside import roles, training_runs, twice, weights
 from tests.faults.undisturbed import begun, died, forked
-from tests.faults.worlds import (
-    asides,
-    configured,
-    decided,
-    made_champion,
-    people,
-    roles,
-    training_runs,
-    weights,
-)
+from tests.faults.worlds import asides, configured, decided, made_champion, people
 from tests.unit.tiny_store import changed
 
 EPOCHS = 6

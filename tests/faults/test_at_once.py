@@ -15,15 +15,8 @@ from biometric_core.retraining import plan
 from biometric_core.store import Store
 from biometric_core.tracking import registry
 from biometric_core.training import train
-from tests.containers.inside import twice
-from tests.faults.worlds import (
-    configured,
-    decided,
-    made_champion,
-    people,
-    roles,
-    training_runs,
-)
+from tests.containers.inside import roles, training_runs, twice
+from tests.faults.worlds import configured, decided, made_champion, people
 from tests.unit.drift_rows import write_verdict
 from tests.unit.tiny_store import HISTORY
 from tests.unit.untrained import register_untrained

@@ -18,14 +18,8 @@ from biometric_core.spans import load_groups
 from biometric_core.store import Store
 from biometric_core.tracking import registry, runs
 from biometric_core.training import train
-from tests.faults.worlds import (
-    configured,
-    decided,
-    made_champion,
-    people,
-    roles,
-    weights,
-)
+from tests.containers.inside import roles, weights
+from tests.faults.worlds import configured, decided, made_champion, people
 from tests.unit.tiny_store import HISTORY
 from tests.unit.untrained import register_untrained
 

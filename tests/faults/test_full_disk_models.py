@@ -17,18 +17,9 @@ from biometric_core.score import score
 from biometric_core.store import Store
 from biometric_core.tracking import registry, runs
 from biometric_core.training import train
+from tests.containers.inside import roles, training_runs, weights
 from tests.faults.small_disks import fill_up, mounted
-from tests.faults.worlds import (
-    asides,
-    configured,
-    decided,
-    made_champion,
-    once,
-    people,
-    roles,
-    training_runs,
-    weights,
-)
+from tests.faults.worlds import asides, configured, decided, made_champion, once, people
 from tests.unit.tiny_store import HISTORY, changed
 
 pytestmark = pytest.mark.slow

@@ -15,17 +15,9 @@ from biometric_core.errors import ServiceError
 from biometric_core.store import Store
 from biometric_core.tracking import registry, runs
 from biometric_core.training import train
-from tests.containers.inside import twice
+from tests.containers.inside import roles, twice, weights
 from tests.faults.mlflow_server import Server
-from tests.faults.worlds import (
-    configured,
-    decided,
-    made_champion,
-    once,
-    people,
-    roles,
-    weights,
-)
+from tests.faults.worlds import configured, decided, made_champion, once, people
 from tests.unit.tiny_store import changed
 
 pytestmark = pytest.mark.slow

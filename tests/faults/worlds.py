@@ -1,6 +1,5 @@
 """Small systems with a real registry and real networks, for tests that break them."""
 
-import hashlib
 import os
 import random
 import threading
@@ -12,7 +11,6 @@ from pathlib import Path
 from biometric_core import decisions, gate
 from biometric_core.config import Config, load_config
 from biometric_core.store import Store
-from biometric_core.tracking import registry, runs
 from tests.unit.tiny_store import HISTORY, database, fill, tiny
 from tests.unit.untrained import register_untrained
 
@@ -51,32 +49,12 @@ def made_champion(config: Config, **how: object) -> str:
     return version
 
 
-def roles(config: Config) -> dict[str, str]:
-    """The version that each alias names, of those that name one."""
-    found = {alias: registry.get(config, alias) for alias in registry.ALIASES}
-    return {alias: version.version for alias, version in found.items() if version}
-
-
-def weights(config: Config, version: str) -> str:
-    """Of the network in a registered bundle, bit for bit: first digits of SHA-256."""
-    model, _ = registry.load_recogniser(config, version)
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.net.state_dict().items()):
-        digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
 def decided(config: Config) -> list[tuple[str, str | None, str]]:
     """What is on record: decision, champion before it, challenger."""
     return [
         (one.decision, one.champion_version, one.challenger_version)
         for one in decisions.read(Store.of(config))
     ]
-
-
-def training_runs(config: Config) -> list[str]:
-    """The states of all training runs."""
-    return [run.status for run in runs.find_runs(config, tag=runs.KIND, value="training")]
 
 
 def asides(folder: Path) -> list[str]:

@@ -88,8 +88,7 @@ def send_event(stack: Running, extra: dict[str, object]) -> None:
 
 def runs_of(stack: Running, dag_id: str) -> list[DagRun]:
     """All runs of a DAG, the oldest first."""
-    told = stack.api._call("GET", f"dags/{dag_id}/dagRuns", params={"order_by": "run_after"})
-    return [stack.api.run(dag_id, run["dag_run_id"]) for run in told["dag_runs"]]
+    return stack.api.runs(dag_id, order_by="run_after")
 
 
 def states(stack: Running, run: DagRun) -> dict[str, str | None]:

@@ -83,9 +83,7 @@ def create_backfill(stack: Stack, first: str, last: str, *how: str) -> None:
 
 def runs(stack: Stack, dag_id: str, run_type: str) -> list[DagRun]:
     """All runs of a DAG of one type, by their logical date."""
-    query = {"run_type": run_type, "order_by": "logical_date"}
-    found = stack.api._call("GET", f"dags/{dag_id}/dagRuns", params=query)["dag_runs"]
-    return [stack.api.run(dag_id, run["dag_run_id"]) for run in found]
+    return stack.api.runs(dag_id, run_type=run_type, order_by="logical_date")
 
 
 def test_a_scheduled_day_that_is_late_is_told_without_a_triggerer(
