@@ -9,11 +9,11 @@ import numpy as np
 
 from biometric_core.config import Config
 from biometric_core.errors import CaptureRefused
-from biometric_core.executors import Executor, map_chunks
-from biometric_core.quality import decode
+from biometric_core.imaging.decoding import decode
+from biometric_core.parallel.executors import Executor, map_chunks
 from biometric_core.schemas import EYES, FINGERS, Modality, UInt8Array
-from biometric_core.sources.files import iter_files
 from biometric_core.sources.layouts import is_clutter, parse
+from biometric_core.sources.reader import iter_files
 
 KAGGLE = "multimodal-iris-fingerprint-30.zip"
 _GENERATED_PEOPLE = 15
@@ -29,7 +29,7 @@ def base_images(data: Path, config: Config, scratch: Path) -> tuple[str, Images]
     """Gray captures to multiply, and what they are: the Kaggle subset in `data`, else generated."""
     source = data / KAGGLE
     if not source.is_file():
-        from biometric_core.sources.generator import generate
+        from biometric_core.sources.generator.people import generate
 
         source = scratch / "generated"
         generate(config, out=str(source), subjects=_GENERATED_PEOPLE)

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 
 from biometric_core.config import Ingest
-from biometric_core.files import atomic_write
-from biometric_core.prepare import one_thread
-from biometric_core.quality import decode
+from biometric_core.imaging.decoding import decode
+from biometric_core.imaging.preparation import one_thread
 from biometric_core.schemas import UInt8Array
+from biometric_core.storage.files import atomic_write
 
 SIDE = 128
 _LIMITS = Ingest()

@@ -28,11 +28,11 @@ from benchmarks.drift_pool import (
 )
 from benchmarks.drift_real import ordinary_days
 from benchmarks.rows import Row, at_least, at_most, write
-from biometric_core import pretrained
 from biometric_core.config import Config, Monitoring, load_config
-from biometric_core.progress import track
+from biometric_core.monitoring.verdicts import TESTED, Outcome
+from biometric_core.parallel.progress import track
 from biometric_core.recogniser import Recogniser
-from biometric_core.verdicts import TESTED, Outcome
+from biometric_core.training import pretrained
 
 PEOPLE, CHANGED_PEOPLE, SLOW_PEOPLE = 600, 300, 150
 _DAYS, _TRIALS, _SLOW_TRIALS, _STOCK_DAYS = 300, 100, 30, 60

@@ -20,11 +20,11 @@ import pyarrow as pa
 
 from benchmarks.rows import Row, at_most
 from biometric_core.config import Config, load_config
-from biometric_core.preprocess import preprocess_version
+from biometric_core.monitoring.scoring_model import Serving
 from biometric_core.schemas import TABLES, Float64Array, Modality
-from biometric_core.score import CURRENT, REFERENCE
-from biometric_core.serving import Serving
-from biometric_core.store import Store
+from biometric_core.stages.preprocess import preprocess_version
+from biometric_core.stages.score import CURRENT, REFERENCE
+from biometric_core.storage.store import Store
 
 PROBES, DIMENSIONS = 1_000, 256
 _KNOWN, _DAYS_BEFORE, _REPEATS = 600, 3, 5
@@ -118,11 +118,11 @@ def _table(name: str, columns: Mapping[str, Any], count: int) -> pa.Table:
 def _measure(config: Config) -> dict[str, Any]:
     import sklearn.covariance  # noqa: F401  (imports don't count)
 
-    from biometric_core.alarms import day_verdict
-    from biometric_core.report import write_report
-    from biometric_core.spans import load_groups
+    from biometric_core.monitoring.alarms import day_verdict
+    from biometric_core.monitoring.loading import load_groups
+    from biometric_core.monitoring.report.writing import write_report
+    from biometric_core.monitoring.verdicts import judge
     from biometric_core.tracking.client import mlflow_client
-    from biometric_core.verdicts import judge
 
     with mlflow_client(config, "make a database") as client:
         client.get_experiment_by_name("none")

@@ -12,11 +12,11 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from benchmarks.drift_pool import CLEAN, REFERENCE, SLOW_VISITS, VISITS, Pool
-from biometric_core.alarms import DayVerdict, day_verdict
 from biometric_core.config import Monitoring
+from biometric_core.monitoring.alarms import DayVerdict, day_verdict
+from biometric_core.monitoring.verdicts import CONFIRMED, Group, Span, Verdict, judge
+from biometric_core.monitoring.windows import Attempts, Window
 from biometric_core.schemas import Modality
-from biometric_core.verdicts import CONFIRMED, Group, Span, Verdict, judge
-from biometric_core.windows import Attempts, Window
 
 VISITS_A_DAY = 67  # with two eyes and a finger each: about 200 probes
 EVERY_VISIT = (*VISITS, *SLOW_VISITS)  # a changed sensor has captures of one visit a person

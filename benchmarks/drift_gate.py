@@ -23,16 +23,16 @@ from typing import Any
 import numpy as np
 
 from benchmarks.rows import Row, at_most, write
-from biometric_core.change import Change
 from biometric_core.config import Config, load_config
-from biometric_core.dataset import CaptureSet, load_captures
-from biometric_core.gallery import modality_gallery
-from biometric_core.improvement import Improvement, Measured, improvement, measured
-from biometric_core.judge import conclude
-from biometric_core.match import Comparisons, compare_all
+from biometric_core.data.capture_sets import CaptureSet, load_captures
+from biometric_core.history.changes import Change
+from biometric_core.matching.comparisons import Comparisons, compare_all
+from biometric_core.matching.gallery import modality_gallery
+from biometric_core.matching.templates import Compared, Embeddings, Templates
+from biometric_core.promotion.improvement import Improvement, Measured, improvement, measured
+from biometric_core.promotion.ruling import conclude
 from biometric_core.recogniser import Recogniser
 from biometric_core.schemas import Modality, Split
-from biometric_core.templates import Compared, Embeddings, Templates
 
 HISTORY = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = date(2026, 1, 5)
@@ -102,10 +102,10 @@ def _config(work: Path, size: Size) -> Config:
 
 def _fill(config: Config, work: Path) -> None:
     """A history through the old sensor, and one day of everybody through the changed one."""
-    from biometric_core.ingest import ingest
-    from biometric_core.preprocess import preprocess
-    from biometric_core.sources.generator import generate
+    from biometric_core.sources.generator.people import generate
     from biometric_core.sources.replay import replay
+    from biometric_core.stages.ingest import ingest
+    from biometric_core.stages.preprocess import preprocess
 
     source = generate(config, out=str(work / "people")).path
     told = replay(config, source=source, out=str(work / "story"), first_day=DAY, days=1)
@@ -116,9 +116,9 @@ def _fill(config: Config, work: Path) -> None:
 
 
 def _train(config: Config, work: Path, model: Model) -> Model:
-    from biometric_core.calibrated import recogniser_of
-    from biometric_core.train import fit
-    from biometric_core.training import load_training_data
+    from biometric_core.stages.train import load_training_data
+    from biometric_core.training.assembly import recogniser_of
+    from biometric_core.training.fit import fit
 
     kind, seed = model
     training = config.training.model_copy(update={"seed": seed})
@@ -164,7 +164,7 @@ def _measure(
 
 def _group(config: Config, size: Size, group: int) -> dict[Modality, CaptureSet]:
     """The captures of one of the disjoint groups of test people."""
-    from biometric_core.store import Store
+    from biometric_core.storage.store import Store
 
     sets = load_captures(Store.of(config), config)
     test = {m: found.select(found.split == Split.TEST) for m, found in sets.items()}

@@ -17,21 +17,21 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from biometric_core.claims import Claims, compare_claims
 from biometric_core.config import Config
-from biometric_core.dataset import CaptureSet, load_captures
-from biometric_core.executors import Executor, map_chunks
-from biometric_core.ingest import ingest
-from biometric_core.preprocess import preprocess
-from biometric_core.progress import track
+from biometric_core.data.capture_sets import CaptureSet, load_captures
+from biometric_core.monitoring.claims import Claims, compare_claims
+from biometric_core.monitoring.windows import Attempts, BoolArray, Window, measures
+from biometric_core.monitoring.windows import StringArray as StrArray
+from biometric_core.parallel.executors import Executor, map_chunks
+from biometric_core.parallel.progress import track
 from biometric_core.recogniser import Recogniser
 from biometric_core.schemas import EYES, Float32Array, Modality
-from biometric_core.sources.generator import FINGER_ORDER, render
+from biometric_core.sources.generator.people import FINGER_ORDER, render
 from biometric_core.sources.layouts import SourceCapture, flat_path
-from biometric_core.sources.sensor import SensorChange, apply
-from biometric_core.store import Store
-from biometric_core.windows import Attempts, BoolArray, Window, measures
-from biometric_core.windows import StringArray as StrArray
+from biometric_core.sources.sensor_change import SensorChange, apply
+from biometric_core.stages.ingest import ingest
+from biometric_core.stages.preprocess import preprocess
+from biometric_core.storage.store import Store
 
 ENROLLED = (1, 2)
 REFERENCE = 3

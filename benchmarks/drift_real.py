@@ -14,13 +14,13 @@ import numpy as np
 from benchmarks.drift_days import Told, World
 from benchmarks.drift_pool import CLEAN, Pool, scored
 from biometric_core.config import Config, Monitoring
-from biometric_core.dataset import CaptureSet, load_captures
-from biometric_core.ingest import ingest
-from biometric_core.preprocess import preprocess
-from biometric_core.progress import track
+from biometric_core.data.capture_sets import CaptureSet, load_captures
+from biometric_core.parallel.progress import track
 from biometric_core.recogniser import Recogniser
 from biometric_core.schemas import Modality
-from biometric_core.store import Store
+from biometric_core.stages.ingest import ingest
+from biometric_core.stages.preprocess import preprocess
+from biometric_core.storage.store import Store
 
 _VISITS = (4, 5)
 _PEOPLE_A_DAY = 20

@@ -10,8 +10,8 @@ from benchmarks.drift_days import World
 from benchmarks.drift_pool import CHANGES, CLEAN, Pool
 from benchmarks.rows import Row
 from biometric_core.config import Monitoring
-from biometric_core.progress import track
-from biometric_core.windows import Window
+from biometric_core.monitoring.windows import Window
+from biometric_core.parallel.progress import track
 
 METHODS: Mapping[str, Any] = {
     "classifier": model,

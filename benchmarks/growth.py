@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.captures import Images, replicate
 from benchmarks.rows import FOLDER, Row, at_most
 from biometric_core.config import Config, Storage
-from biometric_core.ingest import ingest
-from biometric_core.preprocess import preprocess
+from biometric_core.stages.ingest import ingest
+from biometric_core.stages.preprocess import preprocess
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

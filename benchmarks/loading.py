@@ -16,19 +16,19 @@ import pyarrow as pa
 import torch
 
 from benchmarks.rows import Row, at_least, at_most, medians
-from biometric_core.bootstrap import Interval, error_rates
 from biometric_core.config import Config
-from biometric_core.dataset import CaptureSet, load_captures
-from biometric_core.gallery import Encoded, modality_gallery
-from biometric_core.match import compare_all
-from biometric_core.preprocess import preprocess_version
-from biometric_core.pretraining import generated_sets
+from biometric_core.data.capture_sets import CaptureSet, load_captures
+from biometric_core.matching.bootstrap import Interval, error_rates
+from biometric_core.matching.comparisons import compare_all
+from biometric_core.matching.gallery import Encoded, modality_gallery
+from biometric_core.matching.templates import Embeddings
 from biometric_core.schemas import TABLES, Modality
-from biometric_core.store import Store
-from biometric_core.templates import Embeddings
-from biometric_core.train import fit
-from biometric_core.trainer import Trainer
-from biometric_core.validation import embed_captures
+from biometric_core.stages.preprocess import preprocess_version
+from biometric_core.stages.pretrain import generated_sets
+from biometric_core.storage.store import Store
+from biometric_core.training.fit import fit
+from biometric_core.training.trainer import Trainer
+from biometric_core.training.validation import embed_captures
 
 _CAPTURES, _BATCH, _BATCHES, _REPEATS = 10_000, 64, 50, 5
 _STEPS, _PEOPLE, _SEED = 6, 60, 11

@@ -14,11 +14,11 @@ from typing import Any
 from benchmarks import speed
 from benchmarks.captures import KAGGLE
 from benchmarks.rows import FOLDER, Row, at_least, at_most, write
-from biometric_core import pretrained
 from biometric_core.config import Config, load_config
-from biometric_core.crossval import crossval
-from biometric_core.iris.paint_out import PaintOut
+from biometric_core.imaging.iris.paint_out import PaintOut
 from biometric_core.recogniser import Recogniser
+from biometric_core.stages.crossval import crossval
+from biometric_core.training import pretrained
 
 FVC = {"FVC2002 DB1_B": "fvc2002-db1b.zip", "FVC2002 DB3_B": "fvc2002-db3b.zip"}
 FOLDS = 3

@@ -7,16 +7,17 @@ import numpy as np
 import torch
 
 from benchmarks.rows import Row, at_least, at_most, median_seconds
-from biometric_core import fingerprint, iris
 from biometric_core.errors import FailureToAcquire
-from biometric_core.iris import phase_code
-from biometric_core.iris.circles import Circle
-from biometric_core.iris.localise import localise
+from biometric_core.imaging.fingerprint.normalisation import prepare as prepare_finger
+from biometric_core.imaging.iris import phase_code
+from biometric_core.imaging.iris.circles import Circle
+from biometric_core.imaging.iris.localisation import localise
+from biometric_core.imaging.iris.normalisation import prepare as prepare_eye
 from biometric_core.recogniser import Recogniser
 from biometric_core.schemas import Modality, UInt8Array
-from biometric_core.sources.generator.fingerprint import render_finger
-from biometric_core.sources.generator.iris import Circle as GeneratedCircle
-from biometric_core.sources.generator.iris import render_eye
+from biometric_core.sources.generator.eye_captures import Circle as GeneratedCircle
+from biometric_core.sources.generator.eye_captures import render_eye
+from biometric_core.sources.generator.finger_captures import render_finger
 
 _IMAGES = 60
 _IMPRESSIONS = 5
@@ -109,7 +110,7 @@ def _encoding(recogniser: Recogniser) -> list[Row]:
     eyes, fingers = _eyes(), _fingers()
 
     def encode(modality: Modality, images: list[UInt8Array]) -> list[object]:
-        prepare = iris.prepare if modality is Modality.IRIS else fingerprint.prepare
+        prepare = prepare_eye if modality is Modality.IRIS else prepare_finger
         samples = [prepare(gray) for gray in images]
         pixels = np.stack([sample.image for sample in samples])
         masks = np.stack([sample.mask for sample in samples])

@@ -1,5 +1,5 @@
 """`python -m biometric_core` is the command line."""
 
-from biometric_core.cli import run
+from biometric_core.cli.commands import run
 
 run()

@@ -65,7 +65,7 @@ def biometric_retraining() -> None:
         _log.info("asset events: %s", [event.extra for events in sent for event in events])
         given = context["params"]
         trigger = "asset" if context["dag_run"].run_type == "asset_triggered" else "manual"
-        made = run_stage("retraining.plan", trigger=trigger, force=given["force"])
+        made = run_stage("stages.plan_retraining.plan", trigger=trigger, force=given["force"])
         if not made["retrain"]:
             raise AirflowSkipException(f"no retraining: {made['reason']}")
         if given["day"] and given["day"] > made["as_of"][:10]:
@@ -76,17 +76,17 @@ def biometric_retraining() -> None:
     @task(**HEAVY)
     def train(planned: dict[str, Any]) -> dict[str, Any]:
         """Fit the challenger on all captures up to and with the drift."""
-        from biometric_core.change import Change
+        from biometric_core.history.changes import Change
 
         day, as_of = planned["day"], parse_time(planned["as_of"])
         change = Change.of(date.fromisoformat(day), planned["sensors"]) if day else None
-        return run_stage("training.train", as_of=as_of, change=change)
+        return run_stage("stages.train.train", as_of=as_of, change=change)
 
     @task(**HEAVY)
     def evaluate(planned: dict[str, Any], trained: dict[str, Any]) -> dict[str, Any]:
         """Error rates on people the challenger has never seen."""
         as_of = parse_time(planned["as_of"])
-        return run_stage("evaluate.evaluate", run_id=trained["run_id"], as_of=as_of)
+        return run_stage("stages.evaluate.evaluate", run_id=trained["run_id"], as_of=as_of)
 
     @task
     def register(trained: dict[str, Any]) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def biometric_training() -> None:
         context = get_current_context()
         as_of = training_as_of(context)
         with kaggle_environment():
-            found = run_stage("sources.acquire", source=context["params"]["source"])
+            found = run_stage("stages.acquire.acquire", source=context["params"]["source"])
         return {**found, "as_of": as_of}
 
     @task
@@ -80,29 +80,29 @@ def biometric_training() -> None:
         # A source that doesn't say when it was captured counts as captured just before the run.
         before = parse_time(acquired["as_of"]) - timedelta(seconds=1)
         path, kind = acquired["path"], acquired["kind"]
-        return run_stage("ingest.ingest", source=path, captured_at=before, kind=kind)
+        return run_stage("stages.ingest.ingest", source=path, captured_at=before, kind=kind)
 
     @task(**HEAVY)
     def preprocess() -> dict[str, Any]:
         """Locate, normalise and mask, in parallel."""
-        return run_stage("preprocess.preprocess")
+        return run_stage("stages.preprocess.preprocess")
 
     @task
     def check() -> dict[str, Any]:
         """Report on all that was taken in and prepared; the gates decide whether to train on it."""
-        return run_stage("check.check")
+        return run_stage("stages.check.check")
 
     @task(**HEAVY)
     def train(acquired: dict[str, Any]) -> dict[str, Any]:
         """Fit the model; a retry goes on after the last finished epoch."""
         force = get_current_context()["params"]["force"]
-        return run_stage("training.train", as_of=parse_time(acquired["as_of"]), force=force)
+        return run_stage("stages.train.train", as_of=parse_time(acquired["as_of"]), force=force)
 
     @task(**HEAVY)
     def evaluate(acquired: dict[str, Any], trained: dict[str, Any]) -> dict[str, Any]:
         """Error rates on people the model has never seen."""
         as_of = parse_time(acquired["as_of"])
-        return run_stage("evaluate.evaluate", run_id=trained["run_id"], as_of=as_of)
+        return run_stage("stages.evaluate.evaluate", run_id=trained["run_id"], as_of=as_of)
 
     @task
     def register(trained: dict[str, Any]) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def biometric_training() -> None:
         """Ask the gate; a version that was found again keeps the decision it had."""
         version = registered["version"]
         if not get_current_context()["params"]["force"]:
-            from biometric_core.decisions import on_version
+            from biometric_core.history.decisions import on_version
 
             if known := on_version(parse_config(), version):
                 found = asdict(known) | {"reused": True}

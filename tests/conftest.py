@@ -34,7 +34,7 @@ def png(pixels: np.ndarray) -> bytes:
 @pytest.fixture(scope="session")
 def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three generated people, in the flat layout."""
-    from biometric_core.sources.generator import generate
+    from biometric_core.sources.generator.people import generate
 
     folder = tmp_path_factory.mktemp("people")
     generate(load_config("test"), out=str(folder), subjects=3, impressions=2, workers=1)

@@ -13,10 +13,10 @@ from typing import IO, NamedTuple
 
 from biometric_core.config import Ingest
 from biometric_core.errors import CaptureRefused, SourceError
-from biometric_core.files import Files
-from biometric_core.sources.prefix import readable
+from biometric_core.sources.object_store import readable
 from biometric_core.sources.source_file import SourceFile, bounded, refused, too_large
 from biometric_core.sources.zip_directory import check_size
+from biometric_core.storage.files import Files
 
 # bz2 and lzma can't be decompressed with a bound on memory; zip tools write deflate.
 _BOUNDED_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)

@@ -21,7 +21,7 @@ from typing import Any
 
 from biometric_core.config import Config, Ingest
 from biometric_core.errors import ConfigError, ServiceError
-from biometric_core.store import Store
+from biometric_core.storage.store import Store
 
 _log = logging.getLogger(__name__)
 _DATASET = re.compile(r"(?P<owner>[\w-]+)/(?P<name>[\w-]+)(?:/(?P<version>\d+))?", re.ASCII)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from biometric_core.schemas import EYES, UNKNOWN_FINGER, Modality
-from biometric_core.sources.sensor_folder import without_sensor
+from biometric_core.sources.sensor_folders import without_sensor
 
 IMAGE_SUFFIXES = (".bmp", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _CLUTTER_NAMES = frozenset({"desktop.ini", "thumbs.db", "ehthumbs.db", "__macosx"})

@@ -17,12 +17,12 @@ import numpy as np
 
 from biometric_core.config import Config, Ingest
 from biometric_core.errors import CaptureRefused, SourceError
-from biometric_core.files import atomic_write
-from biometric_core.progress import track
+from biometric_core.parallel.progress import track
 from biometric_core.sources.replay_plan import Item, Settings, deal_out, read_items
+from biometric_core.storage.files import atomic_write
 
 if TYPE_CHECKING:
-    from biometric_core.sources.sensor import SensorChange
+    from biometric_core.sources.sensor_change import SensorChange
 
 _MANIFEST = "replay.json"
 HISTORY = "history"
@@ -96,7 +96,7 @@ def replay(
 
 
 def _sensor_change() -> "SensorChange":
-    from biometric_core.sources.sensor import CHANGED
+    from biometric_core.sources.sensor_change import CHANGED
 
     return CHANGED
 
@@ -170,8 +170,8 @@ def _with_change(
     """
     import cv2
 
-    from biometric_core.quality import decode
-    from biometric_core.sources.sensor import apply
+    from biometric_core.imaging.decoding import decode
+    from biometric_core.sources.sensor_change import apply
 
     try:
         gray = decode(data, limits)

@@ -13,10 +13,10 @@ import numpy as np
 
 from biometric_core.config import Ingest
 from biometric_core.errors import CaptureRefused, SourceError
-from biometric_core.progress import track
-from biometric_core.sources.files import SourceFile, iter_files
+from biometric_core.parallel.progress import track
 from biometric_core.sources.layouts import SourceCapture, flat_path, is_clutter, parse
-from biometric_core.sources.sensor_folder import sensor_folder, sensor_of
+from biometric_core.sources.reader import SourceFile, iter_files
+from biometric_core.sources.sensor_folders import sensor_folder, sensor_of
 
 _log = logging.getLogger(__name__)
 

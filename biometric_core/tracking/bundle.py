@@ -101,7 +101,7 @@ def input_example() -> "pd.DataFrame":
     import cv2
     import pandas as pd
 
-    from biometric_core.sources.generator.iris import render_eye
+    from biometric_core.sources.generator.eye_captures import render_eye
 
     image = cv2.imencode(".png", render_eye(*_EXAMPLE_SEEDS)[0])[1].tobytes()
     return pd.DataFrame({"image": [image], "modality": ["iris"], "reference": [image]})

@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from biometric_core.config import Config
 from biometric_core.errors import ModelError
-from biometric_core.store import Store
+from biometric_core.storage.store import Store
 from biometric_core.tracking import bundle, runs
 from biometric_core.tracking.client import mlflow_client
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from biometric_core.config import Config
 from biometric_core.errors import BiometricError, ModelError, ServiceError
-from biometric_core.store import Store
+from biometric_core.storage.store import Store
 from biometric_core.tracking.client import is_server, mlflow_client, tracking_uri
 
 if TYPE_CHECKING:

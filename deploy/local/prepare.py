@@ -34,7 +34,7 @@ def story(source: str | None, layout: Layout) -> None:
 
     config = load_config()
     if source is None:
-        from biometric_core.sources.generator import generate
+        from biometric_core.sources.generator.people import generate
 
         source = generate(config, out=str(layout.source / "generated")).path
     told = replay(config, source=source, out=str(layout.source), first_day=FIRST_DAY)

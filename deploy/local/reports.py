@@ -21,7 +21,7 @@ def serve(port: int) -> None:
     """Serve the configured workspace until the process is ended; it is made where missing."""
     from evidently.ui.service.app import run_local
 
-    from biometric_core.report import prepare_workspace
+    from biometric_core.monitoring.report.writing import prepare_workspace
 
     folder = prepare_workspace(load_config())
     run_local("127.0.0.1", port, str(folder), secret=secrets.token_hex(32))

@@ -21,8 +21,8 @@ from typing import Any
 
 import httpx
 
-from biometric_core.decisions import Decision, read
-from biometric_core.store import Store
+from biometric_core.history.decisions import Decision, read
+from biometric_core.storage.store import Store
 from deploy.local.airflow_api import AirflowApi, AirflowApiError
 from deploy.local.layout import (
     POOL_SLOTS,

@@ -20,8 +20,8 @@ from typing import Any, NoReturn, Protocol
 from filelock import FileLock, Timeout
 
 from biometric_core.config import load_config
-from biometric_core.decisions import Decision, last_change
 from biometric_core.errors import BiometricError, SourceError
+from biometric_core.history.decisions import Decision, last_change
 from deploy.local.airflow_api import AirflowApi, AirflowApiError, DagRun
 from deploy.local.display import Display
 from deploy.local.layout import Layout

@@ -9,7 +9,7 @@ def run_stage(name: str, **arguments: Any) -> dict[str, Any]:
     """Call a stage with the resolved configuration.
 
     Args:
-        name: module and function in `biometric_core`: "training.train".
+        name: module and function in `biometric_core`: "stages.train.train".
         arguments: the stage's keyword arguments.
 
     Returns:

@@ -65,7 +65,7 @@ def small(images: ContainerStack, room: Room) -> ContainerStack:
 @pytest.fixture(scope="session")
 def generated(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, int], Path]:
     """A folder of generated people, others for each seed."""
-    from biometric_core.sources.generator import generate
+    from biometric_core.sources.generator.people import generate
 
     def make(seed: int, subjects: int) -> Path:
         folder = tmp_path_factory.mktemp("people") / str(seed)

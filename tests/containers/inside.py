@@ -12,10 +12,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from biometric_core import decisions
 from biometric_core.config import Config, load_config
+from biometric_core.history import decisions
 from biometric_core.schemas import KEYS
-from biometric_core.store import Store
+from biometric_core.storage.store import Store
 from biometric_core.tracking import registry, runs
 
 
@@ -119,7 +119,7 @@ def cluster() -> dict[str, float]:
     """What the Ray cluster offers."""
     import ray
 
-    from biometric_core.executors.ray_pool import ray_cluster
+    from biometric_core.parallel.ray_pool import ray_cluster
 
     with ray_cluster(load_config()):
         return dict(ray.cluster_resources())

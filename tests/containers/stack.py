@@ -16,7 +16,7 @@ import docker
 import yaml
 from docker.models.containers import Container
 
-from biometric_core.decisions import Decision
+from biometric_core.history.decisions import Decision
 from deploy.local.airflow_api import AirflowApi, AirflowApiError
 from deploy.local.layout import REPOSITORY, USER, Ports
 from deploy.local.stack import DAGS

@@ -79,7 +79,7 @@ def dags(database: None) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def world(airflow_environment: Path) -> World:
     """Few generated people, laid out as a history and three days."""
-    from biometric_core.sources.generator import generate
+    from biometric_core.sources.generator.people import generate
     from biometric_core.sources.replay import replay
 
     config, home = load_config(), airflow_environment

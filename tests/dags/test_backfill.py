@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from biometric_core.cli import app
+from biometric_core.cli.commands import app
 from biometric_core.config import Config
-from biometric_core.store import Store
+from biometric_core.storage.store import Store
 from tests.dags.conftest import Runner, World
 
 pytestmark = pytest.mark.slow

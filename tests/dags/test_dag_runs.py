@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from biometric_core import decisions
 from biometric_core.config import Config
+from biometric_core.history import decisions
 from biometric_core.schemas import TABLES
-from biometric_core.store import Store
+from biometric_core.storage.store import Store
 from biometric_core.tracking import registry
 from biometric_core.tracking.client import mlflow_client
 from tests.dags.conftest import FIRST_DAY, Runner, World

@@ -21,15 +21,14 @@ import mlflow.store.model_registry.sqlalchemy_store
 import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 from sqlalchemy import Engine, event
 
-import biometric_core.evaluate
-import biometric_core.sources.generator.iris  # noqa: F401
-from biometric_core import decisions, gate
-from biometric_core.checkpoint import FILE_NAME
 from biometric_core.config import Config
-from biometric_core.decisions import ROLLED_BACK
-from biometric_core.store import Store
+from biometric_core.history import decisions
+from biometric_core.history.decisions import ROLLED_BACK
+from biometric_core.stages import promote
+from biometric_core.stages.train import train
+from biometric_core.storage.store import Store
 from biometric_core.tracking import registry, runs
-from biometric_core.training import train
+from biometric_core.training.checkpoint import FILE_NAME
 from tests.containers.inside import roles, training_runs, twice, weights
 from tests.faults.undisturbed import begun, died, forked
 from tests.faults.worlds import asides, configured, decided, made_champion, people
@@ -65,7 +64,7 @@ def register_stage(folder: str) -> None:
 
 def promote_stage(folder: str) -> None:
     """As the task does: the version is known."""
-    gate.promote(config_of(folder), version="2", trigger="training")
+    promote.promote(config_of(folder), version="2", trigger="training")
 
 
 def rollback_stage(folder: str) -> None:
@@ -73,7 +72,7 @@ def rollback_stage(folder: str) -> None:
     config = config_of(folder)
     on_record = decisions.read(Store.of(config))[-1].decision == ROLLED_BACK
     if not on_record or "gate.pending" in registry.require(config, registry.CHAMPION).tags:
-        gate.rollback(config, reason="complaints")
+        promote.rollback(config, reason="complaints")
 
 
 STAGES = {

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from biometric_core import gate
 from biometric_core.config import Config
-from biometric_core.retraining import plan
-from biometric_core.store import Store
+from biometric_core.stages import promote
+from biometric_core.stages.plan_retraining import plan
+from biometric_core.stages.train import train
+from biometric_core.storage.store import Store
 from biometric_core.tracking import registry
-from biometric_core.training import train
 from tests.containers.inside import roles, training_runs, twice
 from tests.faults.worlds import configured, decided, made_champion, people
 from tests.unit.drift_rows import write_verdict
@@ -38,7 +38,7 @@ def config(tmp_path: Path) -> Config:
 def at_once(work: Callable[..., None], config: Config, *each: object) -> None:
     """Run `work(config, barrier, one)` in a process of its own for each, and wait for all."""
     server = multiprocessing.get_context("forkserver")  # imports what takes seconds once
-    server.set_forkserver_preload([__name__, "biometric_core.evaluate"])
+    server.set_forkserver_preload([__name__, "biometric_core.stages.evaluate"])
     barrier, failures = server.Barrier(len(each)), server.SimpleQueue()
     processes = [
         server.Process(target=_told, args=(work, config, barrier, one, failures)) for one in each
@@ -64,15 +64,15 @@ def _told(work: Callable[..., None], config: Config, barrier: Barrier, one: obje
 
 def promoter(config: Config, barrier: Barrier, version: str) -> None:
     """Measure both models, wait until the other one has, too, and go on."""
-    real = gate._judge
+    real = promote._judge
 
     def together(*arguments: object) -> object:
         verdict = real(*arguments)
         barrier.wait(_LONG)
         return verdict
 
-    gate._judge = together
-    gate.promote(config, version=version)
+    promote._judge = together
+    promote.promote(config, version=version)
 
 
 def retraining(config: Config, barrier: Barrier, trigger: str) -> None:
@@ -84,7 +84,7 @@ def retraining(config: Config, barrier: Barrier, trigger: str) -> None:
     run = train(config, as_of=_DAY + timedelta(days=1))
     version = registry.register(config, run_id=run.run_id).version
     drift_day = date.fromisoformat(planned.day)
-    gate.promote(config, version=version, trigger="drift", drift_day=drift_day)
+    promote.promote(config, version=version, trigger="drift", drift_day=drift_day)
 
 
 def test_of_two_promoters_one_wins_and_both_decisions_are_on_record(config: Config):

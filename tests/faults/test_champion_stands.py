@@ -8,16 +8,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from biometric_core import gate
 from biometric_core.config import Config
 from biometric_core.errors import ModelError
-from biometric_core.judge import Verdict
-from biometric_core.monitor import monitor
-from biometric_core.serving import serving
-from biometric_core.spans import load_groups
-from biometric_core.store import Store
+from biometric_core.monitoring.loading import load_groups
+from biometric_core.monitoring.scoring_model import serving
+from biometric_core.promotion.ruling import Verdict
+from biometric_core.stages import promote
+from biometric_core.stages.monitor import monitor
+from biometric_core.stages.train import train
+from biometric_core.storage.store import Store
 from biometric_core.tracking import registry, runs
-from biometric_core.training import train
 from tests.containers.inside import roles, weights
 from tests.faults.worlds import configured, decided, made_champion, people
 from tests.unit.tiny_store import HISTORY
@@ -52,7 +52,7 @@ def config(reigning: Config) -> Iterator[Config]:
 def test_a_model_of_numbers_that_are_none_is_never_promoted(config: Config, spoil: str):
     version = register_untrained(config, good=True, seed=3, spoil=spoil)
     with pytest.raises(ModelError, match="not finite"):
-        gate.promote(config, version=version)
+        promote.promote(config, version=version)
     assert [one for one in decided(config) if one[2] == version] == []
 
 
@@ -61,7 +61,7 @@ def test_a_bundle_that_lost_its_files_is_never_promoted(config: Config):
     folder, _ = registry.recogniser_folder(config, version)
     (folder / "recogniser.json").unlink()
     with pytest.raises(ModelError, match="recogniser"):
-        gate.promote(config, version=version)
+        promote.promote(config, version=version)
 
 
 def test_figures_from_the_past_prove_nothing_now(config: Config):
@@ -70,7 +70,7 @@ def test_figures_from_the_past_prove_nothing_now(config: Config):
     registry.tag(config, version, {**perfect, "gate.decision": "promoted"})
     found = registry.require(config, version)
     runs.Run(config, found.run_id).log_metrics(dict.fromkeys(perfect, 0.0))
-    made = gate.promote(config, version=version)
+    made = promote.promote(config, version=version)
     assert made.decision == "rejected"
     assert made.numbers["challenger"]["fingerprint"]["eer"] > 0.1
     assert registry.require(config, version).tags["gate.decision"] == "rejected"
@@ -86,10 +86,10 @@ def test_going_back_restores_the_bundle_and_what_days_are_compared_with(
     bundle, reference = weights(config, first), reference_of(config, first)
     assert len(reference)
     # Among so few people nothing is proven; all but the proof is real.
-    monkeypatch.setattr(gate, "_judge", lambda *_: Verdict(True, "better", {}))
+    monkeypatch.setattr(promote, "_judge", lambda *_: Verdict(True, "better", {}))
     second = champion_of(config, as_of=4)
     assert watched(config, day=5, impression=6) == second
-    gate.rollback(config, reason="complaints")
+    promote.rollback(config, reason="complaints")
     assert roles(config) == {"champion": first, "previous": second}
     assert weights(config, "champion") == bundle
     assert watched(config, day=7, impression=7) == first
@@ -107,7 +107,7 @@ def at(day: int) -> datetime:
 def champion_of(config: Config, as_of: int) -> str:
     run = train(config, as_of=at(as_of))
     version = registry.register(config, run_id=run.run_id).version
-    assert gate.promote(config, version=version, trigger="training").decision == "promoted"
+    assert promote.promote(config, version=version, trigger="training").decision == "promoted"
     return version
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from biometric_core.config import Config
-from biometric_core.dataset import load_captures
+from biometric_core.data.capture_sets import load_captures
 from biometric_core.errors import StorageError
-from biometric_core.ingest import ingest
-from biometric_core.preprocess import preprocess
-from biometric_core.store import Store
+from biometric_core.stages.ingest import ingest
+from biometric_core.stages.preprocess import preprocess
+from biometric_core.storage.store import Store
 from tests.faults.small_disks import fill_up, mounted
 from tests.unit.test_store import features
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from biometric_core import checkpoint
 from biometric_core.config import Config
 from biometric_core.errors import StorageError
-from biometric_core.monitor import monitor
-from biometric_core.score import score
-from biometric_core.store import Store
+from biometric_core.stages.monitor import monitor
+from biometric_core.stages.score import score
+from biometric_core.stages.train import train
+from biometric_core.storage.store import Store
 from biometric_core.tracking import registry, runs
-from biometric_core.training import train
+from biometric_core.training import checkpoint
 from tests.containers.inside import roles, training_runs, weights
 from tests.faults.small_disks import fill_up, mounted
 from tests.faults.worlds import asides, configured, decided, made_champion, once, people

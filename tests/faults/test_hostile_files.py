@@ -14,9 +14,9 @@ from types import MappingProxyType
 
 import pytest
 
-from biometric_core.pseudonym import Pseudonymiser
-from biometric_core.quality import decode
-from biometric_core.store import Store
+from biometric_core.data.pseudonyms import Pseudonymiser
+from biometric_core.imaging.decoding import decode
+from biometric_core.storage.store import Store
 from tests.faults.hostile_files import SUFFIXES, bombs, hostile_zip, image, mutated
 from tests.unit.test_ingest import write
 

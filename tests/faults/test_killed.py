@@ -12,9 +12,9 @@ import psutil
 import pytest
 
 from biometric_core.config import Config
-from biometric_core.ingest import ingest
-from biometric_core.preprocess import preprocess
-from biometric_core.store import Store
+from biometric_core.stages.ingest import ingest
+from biometric_core.stages.preprocess import preprocess
+from biometric_core.storage.store import Store
 from tests.faults.worlds import SEED
 from tests.unit.test_ingest import write
 from tests.unit.test_preprocess import digest

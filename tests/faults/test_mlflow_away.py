@@ -8,13 +8,14 @@ from functools import partial
 
 import pytest
 
-from biometric_core import checkpoint, gate
-from biometric_core.checkpoint import FILE_NAME
 from biometric_core.config import Config
 from biometric_core.errors import ServiceError
-from biometric_core.store import Store
+from biometric_core.stages import promote
+from biometric_core.stages.train import train
+from biometric_core.storage.store import Store
 from biometric_core.tracking import registry, runs
-from biometric_core.training import train
+from biometric_core.training import checkpoint
+from biometric_core.training.checkpoint import FILE_NAME
 from tests.containers.inside import roles, twice, weights
 from tests.faults.mlflow_server import Server
 from tests.faults.worlds import configured, decided, made_champion, once, people
@@ -131,11 +132,11 @@ def test_away_at_the_switch_of_champions(
     version = registry.register(config, run_id=run_id).version
     model = weights(config, champion)
     with server.held_up():
-        failing(lambda: gate.promote(config, version=version, trigger="training"))
+        failing(lambda: promote.promote(config, version=version, trigger="training"))
     assert roles(config)["champion"] == champion
     assert weights(config, champion) == model
     assert decided(config) == [("promoted", None, champion)]
-    made = gate.promote(config, version=version, trigger="training")
+    made = promote.promote(config, version=version, trigger="training")
     assert made.decision == "promoted", made.reason
     assert roles(config) == {"champion": version, "previous": champion}
     assert decided(config)[1:] == [("promoted", champion, version)]

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from biometric_core import ingest as ingest_stage
-from biometric_core import preprocess as preprocess_stage
 from biometric_core.config import Config, Preprocess, Storage
 from biometric_core.schemas import KEYS
-from biometric_core.store import Store
+from biometric_core.stages import ingest as ingest_stage
+from biometric_core.stages import preprocess as preprocess_stage
+from biometric_core.storage.store import Store
 
 # Small enough for many commits: each place between two of them is a place to die in.
 preprocess_stage._ROWS_PER_COMMIT = 6

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from biometric_core import decisions, gate
 from biometric_core.config import Config, load_config
-from biometric_core.store import Store
+from biometric_core.history import decisions
+from biometric_core.stages import promote
+from biometric_core.storage.store import Store
 from tests.unit.tiny_store import HISTORY, database, fill, tiny
 from tests.unit.untrained import register_untrained
 
@@ -45,7 +46,7 @@ def people(
 def made_champion(config: Config, **how: object) -> str:
     """An untrained recogniser that the gate has made champion; returns its version."""
     version = register_untrained(config, **how)
-    assert gate.promote(config, version=version, trigger="training").decision == "promoted"
+    assert promote.promote(config, version=version, trigger="training").decision == "promoted"
     return version
 
 

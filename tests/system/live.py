@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from biometric_core.store import Store
+from biometric_core.storage.store import Store
 from deploy.local.airflow_api import AirflowApiError, DagRun
 from deploy.local.layout import Layout
 from deploy.local.stack import Stack

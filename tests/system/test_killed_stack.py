@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from biometric_core.checkpoint import FILE_NAME
 from biometric_core.config import load_config
+from biometric_core.training.checkpoint import FILE_NAME
 from deploy.local.airflow_api import DagRun
 from deploy.local.layout import Layout
 from deploy.local.processes import Tracked

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from biometric_core import decisions
+from biometric_core.history import decisions
 from deploy.local.airflow_api import DagRun
 from deploy.local.layout import REPOSITORY, USER, Layout
 from deploy.local.processes import Tracked

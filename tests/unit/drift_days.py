@@ -6,14 +6,22 @@ from datetime import date, timedelta
 import numpy as np
 import pyarrow as pa
 
-from biometric_core.alarms import day_verdict
 from biometric_core.config import Config, Monitoring
-from biometric_core.drift import DAILY
-from biometric_core.report import write_report
+from biometric_core.monitoring.alarms import day_verdict
+from biometric_core.monitoring.drift_tests import DAILY
+from biometric_core.monitoring.report.writing import write_report
+from biometric_core.monitoring.verdicts import (
+    ALL,
+    DAY,
+    Group,
+    Outcome,
+    Span,
+    Verdict,
+    judge,
+)
+from biometric_core.monitoring.windows import MEASURES, Attempts, Window
 from biometric_core.schemas import TABLES
-from biometric_core.store import Store
-from biometric_core.verdicts import ALL, DAY, Group, Outcome, Span, Verdict, judge
-from biometric_core.windows import MEASURES, Attempts, Window
+from biometric_core.storage.store import Store
 
 TODAY = date(2026, 1, 7)
 SETTINGS = Monitoring(permutations=199)

@@ -5,10 +5,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from biometric_core.drift import GENUINE_SHIFT
+from biometric_core.monitoring.drift_tests import GENUINE_SHIFT
+from biometric_core.monitoring.verdicts import ALL, DAY
 from biometric_core.schemas import TABLES
-from biometric_core.store import Store
-from biometric_core.verdicts import ALL, DAY
+from biometric_core.storage.store import Store
 
 
 def write_verdict(

@@ -15,9 +15,9 @@ from tiny_store import HISTORY, fill, small
 
 from biometric_core.config import Config, load_config
 from biometric_core.schemas import TABLES
-from biometric_core.store import Store
+from biometric_core.stages.train import train
+from biometric_core.storage.store import Store
 from biometric_core.tracking import registry
-from biometric_core.training import train
 
 CALM, CHANGED = date(2026, 1, 5), date(2026, 1, 7)
 PEOPLE = 40
@@ -55,7 +55,7 @@ def changed_day(config: Config, day: date = CHANGED, impression: int = 6) -> Non
 
 def failures(config: Config, day: date, count: int) -> None:
     """Captures of an eye that could not be acquired."""
-    from biometric_core.preprocess import preprocess_version
+    from biometric_core.stages.preprocess import preprocess_version
 
     store = Store.of(config)
     names = [f"failed{i}" for i in range(count)]

@@ -3,8 +3,8 @@
 import numpy as np
 from toys import toy_set
 
-from biometric_core.dataset import CaptureSet
-from biometric_core.match import Comparisons
+from biometric_core.data.capture_sets import CaptureSet
+from biometric_core.matching.comparisons import Comparisons
 from biometric_core.schemas import Modality
 
 

@@ -4,9 +4,9 @@ import pyarrow as pa
 import pytest
 from tiny_store import HISTORY, fill, small
 
-from biometric_core.acquisition import failures_to_acquire
+from biometric_core.evaluation.failure_to_acquire import failures_to_acquire
 from biometric_core.schemas import TABLES, Modality
-from biometric_core.store import Store
+from biometric_core.storage.store import Store
 
 
 def fail(config, reasons, subject="s003", split="test", version=None, day=HISTORY):

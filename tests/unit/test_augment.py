@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from biometric_core.augment import augment, draw_variants
-from biometric_core.models.branches import INPUT_SHAPES, standardise
-from biometric_core.models.spec import variants
+from biometric_core.recogniser.network.branches import INPUT_SHAPES, standardise
+from biometric_core.recogniser.network.spec import variants
 from biometric_core.schemas import Modality
+from biometric_core.training.augmentation import augment, draw_variants
 
 SHAPES = {Modality.IRIS: (64, 512), Modality.FINGERPRINT: (224, 224)}
 

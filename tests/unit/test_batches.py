@@ -5,9 +5,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import toy_set, toy_sets
 
-from biometric_core.batches import Classes, Order, assemble, epoch_rows, fetch, labelled, steps
-from biometric_core.models.spec import variants
+from biometric_core.recogniser.network.spec import variants
 from biometric_core.schemas import Modality
+from biometric_core.training.batches import (
+    Classes,
+    Order,
+    assemble,
+    epoch_rows,
+    fetch,
+    labelled,
+    steps,
+)
 
 
 @pytest.fixture(scope="module")

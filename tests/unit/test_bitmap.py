@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from biometric_core import bitmap, quality
 from biometric_core.config import Ingest
 from biometric_core.errors import CaptureRefused
+from biometric_core.imaging import bitmap, decoding
 from tests.unit.bitmaps import ALPHA, BGR, bmp
 
 WIDTHS = (32, 33, 34, 35)  # rows with zero to three bytes of padding
@@ -41,7 +41,7 @@ def with_alpha(width: int, alpha: int | None) -> np.ndarray:
 
 def assert_as_opencv(data: bytes, usual: bool = True) -> None:
     assert (bitmap.parse(data) is not None) is usual
-    np.testing.assert_array_equal(quality.decode(data, Ingest()), gray_by_opencv(data))
+    np.testing.assert_array_equal(decoding.decode(data, Ingest()), gray_by_opencv(data))
 
 
 @pytest.mark.parametrize("top_down", [False, True])
@@ -98,17 +98,17 @@ def test_a_bitmap_without_its_last_byte_is_refused(bits, header):
         noise(1, HEIGHT, 33 * bits // 8), width=33, bits=bits, header=header, palette=palette
     )
     with pytest.raises(CaptureRefused, match="truncated"):
-        quality.decode(whole[:-1], Ingest())
+        decoding.decode(whole[:-1], Ingest())
 
 
 def test_no_pixel_is_made_for_a_size_that_the_file_cannot_hold():
     data = bytearray(bmp(noise(1, HEIGHT, 99), width=33, bits=24))
     struct.pack_into("<i", data, 18, 5_000)
     with pytest.raises(CaptureRefused, match="truncated"):
-        quality.decode(bytes(data), Ingest())
+        decoding.decode(bytes(data), Ingest())
     struct.pack_into("<i", data, 18, 2**31 - 1)
     with pytest.raises(CaptureRefused, match="too_large"):
-        quality.decode(bytes(data), Ingest())
+        decoding.decode(bytes(data), Ingest())
 
 
 @pytest.mark.parametrize("start", [0, 13, 53, 2**31])

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from biometric_core import bootstrap, metrics
-from biometric_core.calibration import cllr
-from biometric_core.gallery import Channel, Gallery
-from biometric_core.match import Comparisons, compare_all, identify
-from biometric_core.templates import Embeddings
+from biometric_core.matching import bootstrap, error_rates
+from biometric_core.matching.calibration import cllr
+from biometric_core.matching.comparisons import Comparisons, compare_all, identify
+from biometric_core.matching.gallery import Channel, Gallery
+from biometric_core.matching.templates import Embeddings
 
 
 def people(seed, subjects, captures=4, noise=0.6, dim=24, eyes=2):
@@ -58,10 +58,10 @@ def test_each_replicate_is_the_figure_of_the_drawn_subjects(seed, ties):
     found = bootstrap.error_rates(comparisons, fmrs=(0.1,), replicates=6, seed=seed)
     for number, draw in enumerate(draws):
         scores, mated = expanded(comparisons, draw, names)
-        expected = metrics.eer(scores, mated)
+        expected = error_rates.eer(scores, mated)
         assert found["eer"].drawn[number] == pytest.approx(expected, abs=1e-9, nan_ok=True)
-        curve = metrics.det_curve(scores, mated)
-        index = metrics.operating_index(curve.fmr, 0.1)
+        curve = error_rates.det_curve(scores, mated)
+        index = error_rates.operating_index(curve.fmr, 0.1)
         drawn = found["fnmr_at_fmr_0.1"].drawn[number]
         assert drawn == pytest.approx(curve.fnmr[index], abs=1e-9)
 
@@ -70,9 +70,9 @@ def test_values_are_the_plain_figures_and_lie_in_their_intervals():
     comparisons, identification = people(1, subjects=15)
     found = bootstrap.error_rates(comparisons, replicates=200, seed=0)
     found["rank1"] = bootstrap.rank1_rate(identification, replicates=200, seed=0)
-    assert found["eer"].value == metrics.eer(comparisons.scores, comparisons.mated)
+    assert found["eer"].value == error_rates.eer(comparisons.scores, comparisons.mated)
     for fmr in (0.01, 0.001):
-        value = metrics.fnmr_at_fmr(comparisons.scores, comparisons.mated, fmr)
+        value = error_rates.fnmr_at_fmr(comparisons.scores, comparisons.mated, fmr)
         assert found[f"fnmr_at_fmr_{fmr:g}"].value == value
     for figure in found.values():
         interval = figure.interval(0.95)

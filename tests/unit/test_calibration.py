@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from biometric_core.calibration import MIN_WEIGHT, Calibration, cllr, fit_calibration
-from biometric_core.match import Comparisons
+from biometric_core.matching.calibration import MIN_WEIGHT, Calibration, cllr, fit_calibration
+from biometric_core.matching.comparisons import Comparisons
 
 
 def comparisons(scores, mated):

@@ -5,8 +5,9 @@ import cv2
 import numpy as np
 import pytest
 
-from biometric_core.cards import ModelFacts, model_card, page, performance_card
-from biometric_core.cards.words import label, number, reason_label, with_interval
+from biometric_core.evaluation.cards import ModelFacts, model_card, performance_card
+from biometric_core.reporting.page import page
+from biometric_core.reporting.words import label, number, reason_label, with_interval
 
 
 def figures(eer=0.021, **more):

@@ -5,11 +5,11 @@ import pytest
 from test_data_figures import fail, refuse
 from tiny_store import changed, fill, small
 
-from biometric_core.check import check, judge
-from biometric_core.data_figures import data_figures
+from biometric_core.data.inventory import data_figures
 from biometric_core.errors import DataError
 from biometric_core.schemas import TABLES, Modality
-from biometric_core.store import Store
+from biometric_core.stages.check import check, judge
+from biometric_core.storage.store import Store
 from biometric_core.tracking import runs
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from biometric_core import checkpoint
-from biometric_core.checkpoint import FILE_NAME, TrainingState
 from biometric_core.errors import ModelError, StorageError
+from biometric_core.training import checkpoint
+from biometric_core.training.checkpoint import FILE_NAME, TrainingState
 
 STATE = TrainingState(
     digest="abc",

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from toys import toy_config, toy_set, toy_sets
 
-from biometric_core import metrics
-from biometric_core.calibrated import recogniser_of
-from biometric_core.chimeric import (
+from biometric_core.data.without_store import merged
+from biometric_core.errors import DataError
+from biometric_core.evaluation.chimeric import (
     chimeric_galleries,
     draws,
     mated_sources,
@@ -14,12 +14,12 @@ from biometric_core.chimeric import (
     pair,
     paired,
 )
-from biometric_core.combinations import pooled
-from biometric_core.errors import DataError
-from biometric_core.figures import Encodings
+from biometric_core.evaluation.combinations import pooled
+from biometric_core.evaluation.figures import Encodings
+from biometric_core.matching import error_rates
 from biometric_core.schemas import Modality
-from biometric_core.source_sets import merged
-from biometric_core.train import fit
+from biometric_core.training.assembly import recogniser_of
+from biometric_core.training.fit import fit
 
 IRIS, FINGER = Modality.IRIS, Modality.FINGERPRINT
 
@@ -138,7 +138,7 @@ def test_draws_differ_and_fusion_helps(recogniser, encodings):
         pooled(again["fused"]).comparisons.scores == pooled(rounds["fused"]).comparisons.scores
     ).all()
     eers = {
-        name: metrics.eer(found.scores, found.mated)
+        name: error_rates.eer(found.scores, found.mated)
         for name, several in rounds.items()
         for found in [pooled(several).comparisons]
     }
@@ -155,4 +155,4 @@ def test_permuted_identities_give_an_eer_of_one_half(recogniser, sets, mated):
     rounds = draws(recogniser, Encodings.of(recogniser, permuted), 20, seed=2)
     for name in ("fused", "fused_feature", "both_irises+one_finger", "missing_third"):
         found = pooled(rounds[name]).comparisons
-        assert metrics.eer(found.scores, found.mated) == pytest.approx(0.5, abs=0.12), name
+        assert error_rates.eer(found.scores, found.mated) == pytest.approx(0.5, abs=0.12), name

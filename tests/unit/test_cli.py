@@ -6,7 +6,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from biometric_core.cli import app
+from biometric_core.cli.commands import app
 
 STAGES = [
     "download",
@@ -46,9 +46,9 @@ def test_each_stage_explains_itself(stage):
 
 def test_help_imports_nothing_heavy():
     code = (
-        "import sys; import biometric_core.cli, biometric_core.config; heavy = {'torch', 'ray', "
-        "'mlflow', 'evidently', 'pandas', 'cv2', 'numpy', 'pyarrow', 'airflow', 'matplotlib', "
-        "'sklearn'}; print(sorted(heavy & set(sys.modules)))"
+        "import sys; import biometric_core.cli.commands, biometric_core.config; "
+        "heavy = {'torch', 'ray', 'mlflow', 'evidently', 'pandas', 'cv2', 'numpy', 'pyarrow', "
+        "'airflow', 'matplotlib', 'sklearn'}; print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -132,6 +132,6 @@ def test_options_of_crossval_that_make_no_sense(options):
 
 
 def test_crossval_paints_out_what_the_command_line_offers():
-    from biometric_core.iris.paint_out import PaintOut
+    from biometric_core.imaging.iris.paint_out import PaintOut
 
     assert "|".join(PaintOut) in run("crossval", "--help").output

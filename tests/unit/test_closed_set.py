@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from toys import toy_config, toy_sets
 
-from biometric_core.calibrated import recogniser_of
-from biometric_core.closed_set import as_metrics, classify, closed_set_figures
+from biometric_core.evaluation.closed_set import as_metrics, classify, closed_set_figures
 from biometric_core.schemas import Modality
-from biometric_core.train import fit
+from biometric_core.training.assembly import recogniser_of
+from biometric_core.training.fit import fit
 
 IRIS, FINGER = Modality.IRIS, Modality.FINGERPRINT
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from toys import toy_set
 
-from biometric_core.combinations import (
+from biometric_core.evaluation.combinations import (
     MISSING_THIRD,
     Round,
     combinations,
@@ -13,10 +13,10 @@ from biometric_core.combinations import (
     subsets,
     with_gaps,
 )
-from biometric_core.gallery import Encoded, fused_gallery, modality_gallery
-from biometric_core.iris import phase_code
+from biometric_core.imaging.iris import phase_code
+from biometric_core.matching.gallery import Encoded, fused_gallery, modality_gallery
+from biometric_core.matching.templates import Compared, Embeddings
 from biometric_core.schemas import Modality
-from biometric_core.templates import Compared, Embeddings
 
 IRIS, FINGER = Modality.IRIS, Modality.FINGERPRINT
 

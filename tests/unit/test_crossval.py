@@ -9,16 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_store import changed
 
-from biometric_core.calibrated import recogniser_of
-from biometric_core.crossval import crossval
+from biometric_core.cli.terminal import show_crossval
+from biometric_core.data.folds import subject_folds
+from biometric_core.data.without_store import capture_sets_from_source
 from biometric_core.errors import DataError, ModelError
-from biometric_core.figures import NO_MATED_PAIR
-from biometric_core.folds import subject_folds
-from biometric_core.iris.paint_out import PaintOut
-from biometric_core.pretraining import without_people
-from biometric_core.source_sets import capture_sets_from_source
-from biometric_core.terminal import show_crossval
-from biometric_core.train import fit
+from biometric_core.evaluation.figures import NO_MATED_PAIR
+from biometric_core.imaging.iris.paint_out import PaintOut
+from biometric_core.stages.crossval import crossval
+from biometric_core.stages.pretrain import without_people
+from biometric_core.training.assembly import recogniser_of
+from biometric_core.training.fit import fit
 
 names = st.sets(st.text("abc", min_size=1, max_size=4), min_size=4, max_size=30)
 

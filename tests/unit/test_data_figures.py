@@ -2,9 +2,9 @@ import pyarrow as pa
 import pytest
 from tiny_store import fill, small
 
-from biometric_core.data_figures import data_figures
+from biometric_core.data.inventory import data_figures
 from biometric_core.schemas import TABLES, Modality
-from biometric_core.store import Store
+from biometric_core.storage.store import Store
 
 
 def refuse(store, **reasons):

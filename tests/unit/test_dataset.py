@@ -7,12 +7,12 @@ from deltalake import write_deltalake
 from drawn_captures import draw_finger
 from tiny_store import fill, small
 
-from biometric_core.dataset import load_captures
-from biometric_core.ingest import ingest
-from biometric_core.preprocess import preprocess
+from biometric_core.data.capture_sets import load_captures
+from biometric_core.data.without_store import capture_sets_from_source
 from biometric_core.schemas import TABLES, Modality
-from biometric_core.source_sets import capture_sets_from_source
-from biometric_core.store import Store
+from biometric_core.stages.ingest import ingest
+from biometric_core.stages.preprocess import preprocess
+from biometric_core.storage.store import Store
 
 SEXES = {"1": "F", "2": "M"}
 

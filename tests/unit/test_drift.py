@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from biometric_core import drift, permutation
-from biometric_core.permutation import Relabelling, averaging, design, holm
-from biometric_core.windows import MEASURES, Attempts, Window
+from biometric_core.monitoring import drift_tests, permutation_tests
+from biometric_core.monitoring.permutation_tests import Relabelling, averaging, design, holm
+from biometric_core.monitoring.windows import MEASURES, Attempts, Window
 
 
 class World:
@@ -77,12 +77,12 @@ def _day(
     reference = world.window(known, 1)
     current = world.window(people, 2, bias, noise)
     plan = design(reference, current)
-    tests = drift.probe_tests(reference, current, plan, permutations=permutations, seed=seed)
+    tests = drift_tests.probe_tests(reference, current, plan, permutations=permutations, seed=seed)
     return {test.name: test.p_value for test in tests}
 
 
 def _alarms(days: list[dict[str, float]], alpha: float) -> float:
-    names = (drift.RESIDUAL_T2, drift.GENUINE_SHIFT)
+    names = (drift_tests.RESIDUAL_T2, drift_tests.GENUINE_SHIFT)
     return float(np.mean([min(holm([day[n] for n in names])) < alpha for day in days]))
 
 
@@ -101,11 +101,13 @@ def test_a_sensor_bias_is_found(new_share: float) -> None:
 
 def test_noise_is_found_by_the_genuine_score() -> None:
     days = [_day(2000 + seed, 0.2, noise=1.5) for seed in range(15)]
-    assert np.mean([day[drift.GENUINE_SHIFT] < 0.05 for day in days]) > 0.8
+    assert np.mean([day[drift_tests.GENUINE_SHIFT] < 0.05 for day in days]) > 0.8
 
 
 def test_p_values_are_uniform_without_drift() -> None:
-    p_values = [_day(3000 + seed, 0.3, permutations=99)[drift.RESIDUAL_T2] for seed in range(150)]
+    p_values = [
+        _day(3000 + seed, 0.3, permutations=99)[drift_tests.RESIDUAL_T2] for seed in range(150)
+    ]
     for level in (0.1, 0.25, 0.5):
         share = np.mean(np.asarray(p_values) <= level)
         assert abs(share - level) < 3.5 * np.sqrt(level * (1 - level) / 150)
@@ -139,7 +141,7 @@ def test_the_contrast_of_pairs_is_the_mean_difference_and_keeps_its_sign() -> No
     world.enrol()
     reference, current = world.window(np.arange(20), 1), world.window(np.arange(20), 1)
     plan = design(reference, current)
-    _, genuine, _ = drift.probe_tests(reference, current, plan, permutations=99, seed=0)
+    _, genuine, _ = drift_tests.probe_tests(reference, current, plan, permutations=99, seed=0)
     expected = current.genuine.mean() - reference.genuine.mean()
     assert genuine.value == pytest.approx(expected)
 
@@ -166,7 +168,7 @@ def test_population_monitor_tells_other_people_from_another_sensor() -> None:
     world.templates[40:] = _unit(world.templates[40:] + 0.2)
     world.centres[40:] = _unit(world.centres[40:] + 0.2)
     reference, current = world.window(np.arange(40), 1), world.window(np.arange(40, 80), 1)
-    population = drift.population_test(reference, current, permutations=199, seed=0)
+    population = drift_tests.population_test(reference, current, permutations=199, seed=0)
     assert population is not None
     assert population.p_value < 0.01
 
@@ -175,7 +177,7 @@ def test_population_monitor_is_silent_without_new_subjects() -> None:
     world = World(20, seed=7)
     world.enrol()
     reference, current = world.window(np.arange(20), 1), world.window(np.arange(20), 1)
-    assert drift.population_test(reference, current, permutations=99, seed=0) is None
+    assert drift_tests.population_test(reference, current, permutations=99, seed=0) is None
 
 
 def test_nothing_comparable_is_refused_not_guessed() -> None:
@@ -186,7 +188,7 @@ def test_nothing_comparable_is_refused_not_guessed() -> None:
     assert plan.subjects == 0
     assert plan.smallest_p == 1.0
     with pytest.raises(ValueError, match="no subject"):
-        drift.probe_tests(reference, current, plan, permutations=99, seed=0)
+        drift_tests.probe_tests(reference, current, plan, permutations=99, seed=0)
 
 
 def test_a_window_refuses_rows_that_do_not_fit() -> None:
@@ -212,10 +214,10 @@ def test_a_change_of_the_captures_alone_is_found_by_the_quality_measures() -> No
     reference, current = world.window(np.arange(60), 1), world.window(np.arange(60), 1)
     darker = replace(current, measures=current.measures - [0, 0, 0, 0.3])
     plan = design(reference, darker)
-    tests = drift.probe_tests(reference, darker, plan, permutations=199, seed=0)
+    tests = drift_tests.probe_tests(reference, darker, plan, permutations=199, seed=0)
     p_values = {test.name: test.p_value for test in tests}
-    assert p_values[drift.QUALITY_T2] <= 0.01
-    assert p_values[drift.RESIDUAL_T2] > 0.01
+    assert p_values[drift_tests.QUALITY_T2] <= 0.01
+    assert p_values[drift_tests.RESIDUAL_T2] > 0.01
 
 
 def _attempts(people: np.ndarray, failed: np.ndarray) -> Attempts:
@@ -231,7 +233,7 @@ def test_more_failures_to_acquire_are_found_and_fewer_are_none(people: np.ndarra
         reference, current = _attempts(np.arange(60), before), _attempts(people, now)
         plan = design(reference, current)
         p_values.append(
-            drift.failure_test(reference, current, plan, permutations=199, seed=0).p_value
+            drift_tests.failure_test(reference, current, plan, permutations=199, seed=0).p_value
         )
     assert p_values[0] == pytest.approx(1 / 200)
     assert p_values[1] > 0.5
@@ -241,8 +243,8 @@ def test_without_any_failure_there_is_nothing_to_find() -> None:
     everyone = np.arange(60)
     reference = _attempts(everyone, everyone < 0)
     plan = design(reference, reference)
-    found = drift.failure_test(reference, reference, plan, permutations=199, seed=0)
-    assert found == drift.Statistic(drift.FAILURE_SHIFT, 0.0, 1.0, 60)
+    found = drift_tests.failure_test(reference, reference, plan, permutations=199, seed=0)
+    assert found == drift_tests.Statistic(drift_tests.FAILURE_SHIFT, 0.0, 1.0, 60)
 
 
 def test_recent_rows_weigh_more_than_older_ones() -> None:
@@ -273,8 +275,8 @@ def test_holm_never_falls_below_the_p_value_nor_above_bonferroni(p_values: list[
 
 
 def test_permutation_p_counts_the_observed_among_the_relabellings() -> None:
-    assert permutation.permutation_p(np.array([3.0, 1, 2, 4])) == pytest.approx(2 / 4)
-    assert permutation.permutation_p(np.array([5.0, 5, 5])) == 1.0
+    assert permutation_tests.permutation_p(np.array([3.0, 1, 2, 4])) == pytest.approx(2 / 4)
+    assert permutation_tests.permutation_p(np.array([5.0, 5, 5])) == 1.0
 
 
 def _take(window: Window, rows: np.ndarray) -> Window:

@@ -5,10 +5,10 @@ from datetime import date
 import numpy as np
 import pytest
 
-from biometric_core.change import Change
-from biometric_core.dataset import CaptureSet, from_columns
-from biometric_core.emphasis import Emphasis
+from biometric_core.data.capture_sets import CaptureSet, from_columns
+from biometric_core.history.changes import Change
 from biometric_core.schemas import Modality
+from biometric_core.training.emphasis import Emphasis
 
 DAY = date(2026, 1, 5)
 

@@ -9,19 +9,19 @@ from drawn_source import drawn_config, drawn_source
 from tiny_store import changed, small
 from toys import toy_config, toy_set, toy_sets
 
-from biometric_core.calibrated import recogniser_of
 from biometric_core.config import load_config
 from biometric_core.errors import DataError, ModelError
-from biometric_core.evaluate import evaluate
-from biometric_core.evaluation_log import flattened
-from biometric_core.figures import NAMES, NO_MATED_PAIR, evaluate_sets, scored
-from biometric_core.ingest import ingest
-from biometric_core.preprocess import preprocess
+from biometric_core.evaluation.figures import NAMES, NO_MATED_PAIR, evaluate_sets, scored
+from biometric_core.evaluation.log import flattened
 from biometric_core.schemas import Modality
-from biometric_core.store import Store
+from biometric_core.stages.evaluate import evaluate
+from biometric_core.stages.ingest import ingest
+from biometric_core.stages.preprocess import preprocess
+from biometric_core.stages.train import train
+from biometric_core.storage.store import Store
 from biometric_core.tracking import runs
-from biometric_core.train import fit
-from biometric_core.training import train
+from biometric_core.training.assembly import recogniser_of
+from biometric_core.training.fit import fit
 
 IRIS, FINGER = Modality.IRIS, Modality.FINGERPRINT
 CARDS = {"performance_card.md", "performance_card.html", "model_card.md"}

@@ -5,9 +5,9 @@ import pytest
 from report_world import world
 
 from biometric_core.config import load_config
-from biometric_core.evaluation_log import flattened
-from biometric_core.evaluation_report import Evidence, write_report
-from biometric_core.match import Comparisons, pooled
+from biometric_core.evaluation.log import flattened
+from biometric_core.evaluation.report import Evidence, write_report
+from biometric_core.matching.comparisons import Comparisons, pooled
 from biometric_core.schemas import Modality
 
 IRIS = Modality.IRIS

@@ -9,8 +9,8 @@ import pytest
 
 from biometric_core.config import load_config
 from biometric_core.errors import ConfigError
-from biometric_core.executors import Executor, choose, map_chunks
-from biometric_core.executors.windowed import windowed
+from biometric_core.parallel.executors import Executor, choose, map_chunks
+from biometric_core.parallel.windowed import windowed
 
 
 def chunk_sum(chunk: list[int]) -> int:
@@ -80,7 +80,7 @@ def test_workers_end_with_a_driver_that_is_killed(tmp_path):
     script = tmp_path / "driver.py"
     script.write_text(
         "import time\n"
-        "from biometric_core.executors.process_pool import process_map\n"
+        "from biometric_core.parallel.process_pool import process_map\n"
         "if __name__ == '__main__':\n"
         "    work = process_map(int, iter(['1'] * 20), 2)\n"
         "    print(next(work), flush=True)\n"

@@ -5,14 +5,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from biometric_core import feature_files
 from biometric_core.config import Ingest, Preprocess
+from biometric_core.data import feature_files
+from biometric_core.data.feature_files import Chunk, prepare_chunk
 from biometric_core.errors import StorageError
-from biometric_core.feature_files import Chunk, prepare_chunk
-from biometric_core.files import Files
-from biometric_core.prepare import PreparedBatch
+from biometric_core.imaging.preparation import PreparedBatch
 from biometric_core.schemas import TABLES, Modality
-from biometric_core.store import Store
+from biometric_core.storage.files import Files
+from biometric_core.storage.store import Store
 
 
 def chunk(root: Path, *names: str) -> Chunk:

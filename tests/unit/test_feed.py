@@ -5,9 +5,9 @@ import pytest
 import torch
 from toys import toy_sets
 
-from biometric_core.batches import Classes, epoch_rows, labelled, steps
 from biometric_core.errors import DataError
-from biometric_core.feed import feed
+from biometric_core.training.batches import Classes, epoch_rows, labelled, steps
+from biometric_core.training.feed import feed
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_an_error_while_reading_ahead_reaches_the_loop(data, one_thread, monkeyp
     def broken(*args, **kwargs):
         raise DataError("the file is gone")
 
-    monkeypatch.setattr("biometric_core.feed.fetch", broken)
+    monkeypatch.setattr("biometric_core.training.feed.fetch", broken)
     with pytest.raises(DataError, match="the file is gone"):
         batches(data)
 

@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 from drawn_captures import REAL, REAL_FINGERS, REAL_SUBJECTS, noise_image, real_images
 
-from biometric_core import fingerprint, metrics
-from biometric_core.calibration import cllr
-from biometric_core.fingerprint import minutia_matching, minutiae
-from biometric_core.fingerprint.minutiae import MinutiaeTemplates
-from biometric_core.sources.generator.fingerprint import render_finger
-from biometric_core.sources.sensor import WORN, apply
-from biometric_core.templates import Compared
+from biometric_core.imaging.fingerprint import minutia_matching, minutiae, normalisation
+from biometric_core.imaging.fingerprint.minutiae import MinutiaeTemplates
+from biometric_core.matching import error_rates
+from biometric_core.matching.calibration import cllr
+from biometric_core.matching.templates import Compared
+from biometric_core.sources.generator.finger_captures import render_finger
+from biometric_core.sources.sensor_change import WORN, apply
 
 FINGERS, IMPRESSIONS = 5, 3
 LABELS = np.repeat(np.arange(FINGERS), IMPRESSIONS)
 
 
 def encode(captures) -> MinutiaeTemplates:
-    samples = [fingerprint.prepare(gray) for gray in captures]
+    samples = [normalisation.prepare(gray) for gray in captures]
     return minutiae.encode(
         np.stack([sample.image for sample in samples]), np.stack([s.mask for s in samples])
     )
@@ -95,7 +95,7 @@ def test_neither_place_nor_rotation_matters(templates):
 
 
 def test_a_finger_turned_before_it_is_encoded_is_found_again(templates):
-    sample = fingerprint.prepare(captures()[0])
+    sample = normalisation.prepare(captures()[0])
     turned = [np.rot90(part)[None].copy() for part in (sample.image, sample.mask)]
     scores = minutiae.encode(*turned).similarities(templates)[0]
     assert scores.argmax() == 0
@@ -136,7 +136,7 @@ def test_no_samples():
 
 
 def test_a_batch_is_as_one_by_one(templates):
-    sample = fingerprint.prepare(captures()[4])
+    sample = normalisation.prepare(captures()[4])
     alone = minutiae.encode(sample.image[None], sample.mask[None])
     whole = alone.similarities(templates)
     assert whole.shape == (1, len(templates))
@@ -181,7 +181,7 @@ def test_a_missing_library_is_one_clear_error():
         "import sys; sys.modules['nbis'] = None\n"
         "import numpy as np\n"
         "from biometric_core.errors import ModelError\n"
-        "from biometric_core.fingerprint import minutiae\n"
+        "from biometric_core.imaging.fingerprint import minutiae\n"
         "blank = np.zeros((1, 64, 64), np.uint8)\n"
         "try:\n    minutiae.encode(blank, blank)\n"
         "except ModelError as error:\n    print(error)\n"
@@ -192,7 +192,9 @@ def test_a_missing_library_is_one_clear_error():
 
 
 def test_importing_the_encoder_does_not_load_nbis():
-    code = "import sys, biometric_core.fingerprint.minutiae; sys.exit('nbis' in sys.modules)"
+    code = (
+        "import sys, biometric_core.imaging.fingerprint.minutiae; sys.exit('nbis' in sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -205,7 +207,7 @@ def test_real_fingers(archive):
     labels = np.array([name.rsplit("/", 1)[-1].split("_")[0] for name, _ in named])
     found = encode([gray for _, gray in named])
     scores, mated = pairs(labels, found.similarities(found))
-    assert metrics.eer(scores, mated) < 0.03
+    assert error_rates.eer(scores, mated) < 0.03
     assert cllr(minutiae.DEFAULT_WEIGHT * scores + minutiae.DEFAULT_BIAS, mated) < 0.7
 
 

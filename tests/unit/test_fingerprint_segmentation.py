@@ -1,7 +1,7 @@
 import numpy as np
 from drawn_captures import draw_finger
 
-from biometric_core.fingerprint import segmentation
+from biometric_core.imaging.fingerprint import segmentation
 
 
 def test_the_foreground_is_the_ellipse_that_was_drawn():

@@ -9,9 +9,9 @@ import pytest
 from drawn_captures import REAL, REAL_FINGERS, draw_finger
 from drawn_source import drawn_config
 
-from biometric_core.ingest import ingest
 from biometric_core.sources.layouts import parse
-from biometric_core.store import Store
+from biometric_core.stages.ingest import ingest
+from biometric_core.storage.store import Store
 
 
 @pytest.mark.parametrize("archive", [REAL_FINGERS, REAL / "fvc2002-db3b.zip"])

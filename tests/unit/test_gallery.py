@@ -1,18 +1,18 @@
 import numpy as np
 import pytest
 
-from biometric_core.dataset import CaptureSet, from_columns
-from biometric_core.gallery import (
+from biometric_core.data.capture_sets import CaptureSet, from_columns
+from biometric_core.imaging.iris import phase_code
+from biometric_core.matching.comparisons import compare_all
+from biometric_core.matching.gallery import (
     Encoded,
     feature_gallery,
     fused_gallery,
     modality_gallery,
     visits,
 )
-from biometric_core.iris import phase_code
-from biometric_core.match import compare_all
+from biometric_core.matching.templates import Embeddings
 from biometric_core.schemas import Modality
-from biometric_core.templates import Embeddings
 
 IRIS, FINGER = Modality.IRIS, Modality.FINGERPRINT
 LEFT, RIGHT, THUMB = "left", "right", "left_thumb"

@@ -10,11 +10,13 @@ import pytest
 from tiny_store import HISTORY, changed, fill, small
 from untrained import register_untrained
 
-from biometric_core import decisions, gate, judge
 from biometric_core.config import Config
 from biometric_core.errors import ModelError, ServiceError
+from biometric_core.history import decisions
+from biometric_core.promotion import ruling
 from biometric_core.schemas import TABLES, Modality
-from biometric_core.store import Store
+from biometric_core.stages import promote
+from biometric_core.storage.store import Store
 from biometric_core.tracking import registry
 
 
@@ -37,7 +39,7 @@ def rows(config: Config) -> list[decisions.Decision]:
 def test_the_first_model_fit_for_release_becomes_champion(ready, caplog):
     version = register_untrained(ready, good=True)
     caplog.set_level(logging.INFO)
-    made = gate.promote(ready, version=version, trigger="training")
+    made = promote.promote(ready, version=version, trigger="training")
     assert made.decision == "promoted", made.reason
     assert "no champion yet" in made.reason
     assert roles(ready) == (version, None, None)
@@ -51,7 +53,7 @@ def test_the_first_model_fit_for_release_becomes_champion(ready, caplog):
 
 def test_a_model_unfit_for_release_never_becomes_champion(ready):
     strict = changed(ready, "release", max_latency_ms=1e-9)
-    made = gate.promote(strict, version=register_untrained(ready, good=False))
+    made = promote.promote(strict, version=register_untrained(ready, good=False))
     assert made.decision == "rejected"
     assert "not fit for release" in made.reason
     assert roles(ready) == (None, None, None)
@@ -59,13 +61,13 @@ def test_a_model_unfit_for_release_never_becomes_champion(ready):
 
 def test_better_replaces_worse_and_worse_does_not_replace_better(ready):
     bad, good = register_untrained(ready, good=False), register_untrained(ready, good=True)
-    gate.promote(ready, version=bad)
-    up = gate.promote(ready, version=good)
+    promote.promote(ready, version=bad)
+    up = promote.promote(ready, version=good)
     assert up.decision == "promoted", up.reason
     assert up.numbers["improvement"]["all"]["cllr"]["low"] > 0
     assert roles(ready) == (good, None, bad)
     again = register_untrained(ready, good=False, seed=1)
-    down = gate.promote(ready, version="challenger")
+    down = promote.promote(ready, version="challenger")
     assert down.decision == "rejected"
     assert "not proven" in down.reason
     assert down.challenger_version == again
@@ -75,35 +77,35 @@ def test_better_replaces_worse_and_worse_does_not_replace_better(ready):
 
 def test_the_same_question_is_answered_from_the_record(ready):
     good = register_untrained(ready, good=True)
-    gate.promote(ready, version=good, trigger="training")
-    retried = gate.promote(ready, version=good, trigger="training")
+    promote.promote(ready, version=good, trigger="training")
+    retried = promote.promote(ready, version=good, trigger="training")
     assert (retried.decision, retried.reused) == ("promoted", True)
-    asked = gate.promote(ready, version=good, trigger="manual")
+    asked = promote.promote(ready, version=good, trigger="manual")
     assert (asked.decision, asked.reason) == ("rejected", "already champion")
     assert registry.require(ready, good).tags["gate.decision"] == "promoted"
     worse = register_untrained(ready, good=False)
-    first, second = (gate.promote(ready, version=worse) for _ in range(2))
+    first, second = (promote.promote(ready, version=worse) for _ in range(2))
     assert (first.reused, second.reused) == (False, True)
     assert first.decision_id == second.decision_id
     assert len(rows(ready)) == 3
 
 
 def test_new_captures_ask_the_question_anew(ready):
-    gate.promote(ready, version=register_untrained(ready, good=True))
+    promote.promote(ready, version=register_untrained(ready, good=True))
     worse = register_untrained(ready, good=False)
-    first = gate.promote(ready, version=worse)
+    first = promote.promote(ready, version=worse)
     fill(ready, subjects=36, noise=40.0)
-    second = gate.promote(ready, version=worse)
+    second = promote.promote(ready, version=worse)
     assert not second.reused
     assert second.decision_id != first.decision_id
 
 
 def test_after_drift_old_and_new_captures_are_judged_apart(ready):
-    gate.promote(ready, version=register_untrained(ready, good=False))
+    promote.promote(ready, version=register_untrained(ready, good=False))
     good = register_untrained(ready, good=True)
     day = HISTORY + timedelta(days=2)
     fill(ready, subjects=32, impressions=range(5, 8), day=day, sensor="new", noise=40.0)
-    made = gate.promote(ready, version=good, trigger="drift", drift_day=day.date())
+    made = promote.promote(ready, version=good, trigger="drift", drift_day=day.date())
     assert made.decision == "promoted", made.reason
     assert made.reason.startswith("after drift")
     assert set(made.numbers["improvement"]) == {"all", "new", "old"}
@@ -113,7 +115,7 @@ def test_after_drift_old_and_new_captures_are_judged_apart(ready):
 
 @pytest.mark.parametrize("joined", [False, True], ids=["one day", "another a day later"])
 def test_the_changed_sensors_are_those_that_the_drift_table_names(ready, joined):
-    gate.promote(ready, version=register_untrained(ready, good=False))
+    promote.promote(ready, version=register_untrained(ready, good=False))
     good = register_untrained(ready, good=True)
     day = HISTORY + timedelta(days=2)
     for sensor, impressions in (("default", range(5, 7)), ("new", range(7, 9))):
@@ -125,7 +127,7 @@ def test_the_changed_sensors_are_those_that_the_drift_table_names(ready, joined)
     later = moved | {"day": day.date() + timedelta(days=1), "modality": "iris"}
     told = pa.Table.from_pylist([moved, calm, *([later] if joined else [])], schema=TABLES["drift"])
     Store.of(ready).append_new("drift", told)
-    seen, real = [], judge.Change.changed
+    seen, real = [], ruling.Change.changed
 
     def remembered(self, captures):
         found = real(self, captures)
@@ -133,8 +135,8 @@ def test_the_changed_sensors_are_those_that_the_drift_table_names(ready, joined)
         return found
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(judge.Change, "changed", remembered)
-        made = gate.promote(
+        patched.setattr(ruling.Change, "changed", remembered)
+        made = promote.promote(
             ready,
             version=good,
             trigger="drift",
@@ -148,13 +150,13 @@ def test_the_changed_sensors_are_those_that_the_drift_table_names(ready, joined)
     assert registry.require(ready, good).tags["drift_day"] == "2026-01-03"
     assert rows(ready)[-1].numbers == made.numbers
     sensors = [("fingerprint", "new"), *([("iris", "new")] if joined else [])]
-    assert rows(ready)[-1].change == judge.Change.of(day.date(), sensors)
+    assert rows(ready)[-1].change == ruling.Change.of(day.date(), sensors)
 
 
 def test_the_decision_is_told_with_all_its_numbers_in_table_tags_and_log(ready, caplog):
-    gate.promote(ready, version=register_untrained(ready, good=False), trigger="training")
+    promote.promote(ready, version=register_untrained(ready, good=False), trigger="training")
     caplog.set_level(logging.INFO)
-    made = gate.promote(ready, version=register_untrained(ready, good=True), trigger="training")
+    made = promote.promote(ready, version=register_untrained(ready, good=True), trigger="training")
     tags = registry.require(ready, made.challenger_version).tags
     assert json.loads(tags["gate.numbers"]) == rows(ready)[-1].numbers == made.numbers
     assert (tags["gate.trigger"], tags["gate.reason"]) == ("training", made.reason)
@@ -167,17 +169,17 @@ def test_the_decision_is_told_with_all_its_numbers_in_table_tags_and_log(ready, 
 
 def test_figures_that_a_version_brings_along_are_not_believed(ready):
     good, bad = register_untrained(ready, good=True), register_untrained(ready, good=False)
-    gate.promote(ready, version=good)
+    promote.promote(ready, version=good)
     registry.tag(ready, bad, {"iris_eer": "0", "fingerprint_eer": "0", "fused_eer": "0"})
-    assert gate.promote(ready, version=bad).decision == "rejected"
+    assert promote.promote(ready, version=bad).decision == "rejected"
 
 
 def test_rollback_brings_the_bundle_of_before_back(ready):
     bad, good = register_untrained(ready, good=False), register_untrained(ready, good=True)
-    gate.promote(ready, version=bad)
+    promote.promote(ready, version=bad)
     before, _ = registry.load_recogniser(ready, "champion")
-    gate.promote(ready, version=good)
-    gate.rollback(ready, reason="complaints")
+    promote.promote(ready, version=good)
+    promote.rollback(ready, reason="complaints")
     after, version = registry.load_recogniser(ready, "champion")
     assert version == bad
     one, other = (model.net.state_dict() for model in (before, after))
@@ -189,12 +191,12 @@ def test_captures_after_as_of_are_not_looked_at(ready):
     good = register_untrained(ready, good=True)
     day = HISTORY + timedelta(days=2)
     fill(ready, subjects=32, impressions=range(5, 8), day=day, noise=40.0)
-    made = gate.promote(ready, version=good, as_of=day)
+    made = promote.promote(ready, version=good, as_of=day)
     assert made.numbers["captures"] == {"iris": 32, "fingerprint": 32}
 
 
 def test_too_few_subjects_never_promote(ready):
-    made = gate.promote(
+    made = promote.promote(
         changed(ready, "gate", min_subjects=9), version=register_untrained(ready, good=True)
     )
     assert made.decision == "rejected"
@@ -203,11 +205,11 @@ def test_too_few_subjects_never_promote(ready):
 
 def test_rollback_swaps_and_a_version_rolled_back_is_judged_anew(ready):
     bad, good = register_untrained(ready, good=False), register_untrained(ready, good=True)
-    gate.promote(ready, version=bad)
+    promote.promote(ready, version=bad)
     with pytest.raises(ModelError, match="nothing to go back to"):
-        gate.rollback(ready, reason="none there")
-    gate.promote(ready, version=good)
-    back = gate.rollback(ready, reason="complaints from the gate at the airport")
+        promote.rollback(ready, reason="none there")
+    promote.promote(ready, version=good)
+    back = promote.rollback(ready, reason="complaints from the gate at the airport")
     assert (back.decision, back.champion_version, back.challenger_version) == (
         "rolled_back",
         good,
@@ -215,23 +217,23 @@ def test_rollback_swaps_and_a_version_rolled_back_is_judged_anew(ready):
     )
     assert roles(ready) == (bad, None, good)
     assert rows(ready)[-1].reason == "complaints from the gate at the airport"
-    again = gate.promote(ready, version=good)
+    again = promote.promote(ready, version=good)
     assert (again.decision, again.reused) == ("promoted", False)
     assert roles(ready) == (good, None, bad)
 
 
 def test_of_two_promoters_at_once_one_wins_and_both_decisions_are_recorded(ready, monkeypatch):
     pair = [register_untrained(ready, good=True, seed=seed) for seed in (0, 1)]
-    barrier, real = threading.Barrier(2), gate._judge
+    barrier, real = threading.Barrier(2), promote._judge
 
     def together(*arguments):
         verdict = real(*arguments)
         barrier.wait(60)
         return verdict
 
-    monkeypatch.setattr(gate, "_judge", together)
+    monkeypatch.setattr(promote, "_judge", together)
     threads = [
-        threading.Thread(target=gate.promote, args=(ready,), kwargs={"version": version})
+        threading.Thread(target=promote.promote, args=(ready,), kwargs={"version": version})
         for version in pair
     ]
     for thread in threads:
@@ -257,10 +259,10 @@ def test_a_switch_that_was_cut_off_is_finished_by_the_next_call(ready, monkeypat
     with monkeypatch.context() as patched:
         patched.setattr(*target, killed)
         with pytest.raises(ServiceError):
-            gate.promote(ready, version=good, trigger="training")
+            promote.promote(ready, version=good, trigger="training")
     assert rows(ready) == []
     assert registry.champion_version(ready) == (None if cut_off == "before" else good)
-    made = gate.promote(ready, version=good, trigger="training")
+    made = promote.promote(ready, version=good, trigger="training")
     assert made.decision == "promoted"
     assert [row.decision for row in rows(ready)] == ["promoted"]
     assert roles(ready) == (good, None, None)
@@ -269,17 +271,17 @@ def test_a_switch_that_was_cut_off_is_finished_by_the_next_call(ready, monkeypat
 
 def test_mlflow_away_leaves_the_champion_alone(ready, monkeypatch):
     good = register_untrained(ready, good=True)
-    gate.promote(ready, version=good)
+    promote.promote(ready, version=good)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     away = changed(ready, "mlflow", tracking_uri="http://127.0.0.1:9")
     with pytest.raises(ServiceError):
-        gate.promote(away, version="challenger")
+        promote.promote(away, version="challenger")
     assert registry.champion_version(ready) == good
 
 
 def test_unknown_versions_are_named(ready):
     with pytest.raises(ModelError, match="'41'"):
-        gate.promote(ready, version="41")
+        promote.promote(ready, version="41")
 
 
 def test_a_decision_survives_the_table(tmp_path):

@@ -7,11 +7,12 @@ from drift_rows import write_verdict
 from drift_story import CHANGED, changed_day, system
 from tiny_store import HISTORY
 
-from biometric_core import decisions, gate, retraining
 from biometric_core.errors import ModelError
-from biometric_core.store import Store
+from biometric_core.history import decisions
+from biometric_core.stages import plan_retraining, promote
+from biometric_core.stages.train import train
+from biometric_core.storage.store import Store
 from biometric_core.tracking import registry
-from biometric_core.training import train
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def waiting(tmp_path):
 
 def test_a_reject_is_a_decision_and_the_champion_stays(waiting):
     config, version = waiting
-    made = gate.reject(
+    made = promote.reject(
         config, version="challenger", reason="rejected by ada", trigger="drift", drift_day=CHANGED
     )
     (row,) = decisions.read(Store.of(config))
@@ -41,7 +42,7 @@ def test_a_reject_is_a_decision_and_the_champion_stays(waiting):
 def test_a_reject_told_twice_is_one_decision(waiting):
     config, version = waiting
     answers = [
-        gate.reject(config, version=version, reason=why, trigger="drift", drift_day=CHANGED)
+        promote.reject(config, version=version, reason=why, trigger="drift", drift_day=CHANGED)
         for why in ("rejected by ada", "nobody answered within 48 hours")
     ]
     assert [one.reused for one in answers] == [False, True]
@@ -52,9 +53,9 @@ def test_a_reject_told_twice_is_one_decision(waiting):
 def test_a_rejected_drift_is_not_trained_for_again(waiting):
     config, version = waiting
     write_verdict(Store.of(config), CHANGED)
-    assert retraining.plan(config, trigger="asset").day == CHANGED.isoformat()
-    gate.reject(config, version=version, reason="no", trigger="drift", drift_day=CHANGED)
-    plan = retraining.plan(config, trigger="asset")
+    assert plan_retraining.plan(config, trigger="asset").day == CHANGED.isoformat()
+    promote.reject(config, version=version, reason="no", trigger="drift", drift_day=CHANGED)
+    plan = plan_retraining.plan(config, trigger="asset")
     assert not plan.retrain
     assert "was answered" in plan.reason
 
@@ -62,4 +63,4 @@ def test_a_rejected_drift_is_not_trained_for_again(waiting):
 def test_a_version_that_is_not_there_can_not_be_rejected(waiting):
     config, _ = waiting
     with pytest.raises(ModelError, match="99"):
-        gate.reject(config, version="99", reason="no", drift_day=date(2026, 1, 1))
+        promote.reject(config, version="99", reason="no", drift_day=date(2026, 1, 1))

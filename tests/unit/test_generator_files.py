@@ -10,8 +10,8 @@ import pytest
 from biometric_core.config import Config, Generator
 from biometric_core.errors import ConfigError, SourceError
 from biometric_core.schemas import Modality
-from biometric_core.sources import generator
-from biometric_core.sources.generator import FINGER_ORDER, GenerateResult, generate
+from biometric_core.sources.generator import people
+from biometric_core.sources.generator.people import FINGER_ORDER, GenerateResult, generate
 from biometric_core.sources.layouts import parse
 
 
@@ -29,7 +29,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def pooled(config: Config, out: Path, monkeypatch: pytest.MonkeyPatch) -> GenerateResult:
-    monkeypatch.setattr(generator, "_MIN_IMAGES_FOR_POOL", 1)
+    monkeypatch.setattr(people, "_MIN_IMAGES_FOR_POOL", 1)
     return generate(config, out=str(out), workers=2)
 
 
@@ -102,7 +102,7 @@ def test_ten_fingers_are_ordered_without_repetition():
 
 
 def _generate_inside(out: str, config: Config) -> None:
-    generator._MIN_IMAGES_FOR_POOL = 1
+    people._MIN_IMAGES_FOR_POOL = 1
     result = generate(config, out=out, workers=2)
     Path(out, "result.json").write_text(json.dumps(result.written))
 

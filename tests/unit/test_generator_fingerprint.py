@@ -3,15 +3,10 @@
 import numpy as np
 import pytest
 
-from biometric_core import fingerprint
-from biometric_core.sources.generator.fingerprint import SHAPE, render_finger
+from biometric_core.imaging.fingerprint import normalisation
+from biometric_core.sources.generator.finger import SHARES, Pattern, finger_of, orientation_field
+from biometric_core.sources.generator.finger_captures import SHAPE, render_finger
 from biometric_core.sources.generator.noise import rng_of
-from biometric_core.sources.generator.ridges import (
-    SHARES,
-    Pattern,
-    finger_of,
-    orientation_field,
-)
 
 SMALL = (96, 96)  # growing ridges is what takes time
 
@@ -88,7 +83,7 @@ def test_ridges_lie_eight_or_nine_pixels_apart(finger):
 
 
 def test_the_preparation_for_real_fingers_accepts_them():
-    samples = [fingerprint.prepare(capture(1, k, SHAPE)) for k in (1, 2, 3)]
+    samples = [normalisation.prepare(capture(1, k, SHAPE)) for k in (1, 2, 3)]
     assert all(sample.quality["overall"] > 0.3 for sample in samples)
 
 

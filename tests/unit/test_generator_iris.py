@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from biometric_core.iris import phase_code, prepare
-from biometric_core.iris.localise import localise
-from biometric_core.sources.generator.iris import SHAPE, Circle, render_eye
+from biometric_core.imaging.iris import phase_code
+from biometric_core.imaging.iris.localisation import localise
+from biometric_core.imaging.iris.normalisation import prepare
+from biometric_core.sources.generator.eye_captures import SHAPE, Circle, render_eye
 
 EYES = range(1, 7)
 

@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 from report_world import with_columns, world
 
-from biometric_core import bootstrap, metrics
 from biometric_core.config import Evaluation
-from biometric_core.groups import NOT_CARRIED, differentials, within
-from biometric_core.match import Comparisons
+from biometric_core.evaluation.differentials import NOT_CARRIED, differentials, within
+from biometric_core.evaluation.traits import subject_sex, traits_of
+from biometric_core.matching import bootstrap, error_rates
+from biometric_core.matching.comparisons import Comparisons
 from biometric_core.schemas import Modality
-from biometric_core.traits import subject_sex, traits_of
 
 QUICK = Evaluation(bootstrap=40)
 IRIS = Modality.IRIS
@@ -48,7 +48,7 @@ def test_a_share_of_nothing_and_of_one_subject():
 
 def test_groups_hold_both_sides_and_use_the_threshold_of_all():
     captures, found = world(16)
-    threshold = metrics.threshold_at_fmr(found.scores[~found.mated], 0.01)
+    threshold = error_rates.threshold_at_fmr(found.scores[~found.mated], 0.01)
     groups = looked_at(captures, found)
     assert set(groups["position"].groups) == {"left", "right"}
     assert set(groups["sex"].groups) == {"F", "M"}
@@ -60,7 +60,7 @@ def test_groups_hold_both_sides_and_use_the_threshold_of_all():
             assert one["n_non_mated"] == (~mated).sum()
             assert one["fnmr"] == pytest.approx((scores[mated] < threshold).mean())
             assert one["fmr"] == pytest.approx((scores[~mated] >= threshold).mean())
-            assert one["eer"] == metrics.eer(scores, mated)
+            assert one["eer"] == error_rates.eer(scores, mated)
             assert one["n_subjects"] == len(np.unique(captures.subject_id[column == name]))
             for rate in ("eer", "fnmr", "fmr"):
                 low, high = one["intervals"][rate]

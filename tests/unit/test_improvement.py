@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from biometric_core.config import Gate
-from biometric_core.improvement import Difference, Improvement, improvement, measured
-from biometric_core.judge import compare, conclude
-from biometric_core.match import Comparisons
+from biometric_core.matching.comparisons import Comparisons
+from biometric_core.promotion.improvement import Difference, Improvement, improvement, measured
+from biometric_core.promotion.ruling import compare, conclude
 from biometric_core.schemas import Modality
 
 SETTINGS = Gate(bootstrap=300)

@@ -13,15 +13,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from biometric_core import ingest as stage
-from biometric_core.check import judge
 from biometric_core.config import Check, Config
-from biometric_core.data_figures import data_figures
+from biometric_core.data.inventory import data_figures
 from biometric_core.errors import DataError, SourceError
-from biometric_core.files import Files
-from biometric_core.ingest import ingest
 from biometric_core.schemas import KEYS, TABLES
-from biometric_core.store import Store
+from biometric_core.stages import ingest as stage
+from biometric_core.stages.check import judge
+from biometric_core.stages.ingest import ingest
+from biometric_core.storage.files import Files
+from biometric_core.storage.store import Store
 from tests.conftest import png
 
 DAY = datetime(2026, 1, 5, tzinfo=UTC)
@@ -306,7 +306,7 @@ def test_three_ingests_at_once_all_complete_and_nothing_comes_twice(config, tmp_
 
 ONE_INGEST = """
     import sys
-    from biometric_core import ingest as stage
+    from biometric_core.stages import ingest as stage
     from biometric_core.config import load_config
 
     stage._FILES_PER_COMMIT = 5

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from biometric_core.cli import app
+from biometric_core.cli.commands import app
 from biometric_core.config import Config
-from biometric_core.data_figures import data_figures
+from biometric_core.data.inventory import data_figures
 from biometric_core.errors import SourceError
-from biometric_core.files import Files
-from biometric_core.ingest import ingest
 from biometric_core.schemas import Modality
-from biometric_core.store import Store
+from biometric_core.stages.ingest import ingest
+from biometric_core.storage.files import Files
+from biometric_core.storage.store import Store
 from tests.conftest import png
 
 DAY = datetime(2026, 1, 5, tzinfo=UTC)

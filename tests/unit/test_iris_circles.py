@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from biometric_core.iris import circles
-from biometric_core.iris.circles import Circle
+from biometric_core.imaging.iris import circles
+from biometric_core.imaging.iris.circles import Circle
 
 ANGLES = np.linspace(0, 2 * np.pi, 72, endpoint=False, dtype=np.float32)
 

@@ -6,8 +6,8 @@ import pytest
 from drawn_captures import REAL_SUBJECTS, draw_eye, draw_finger, noise_image, real_images
 
 from biometric_core.errors import FailureToAcquire
-from biometric_core.iris.localise import localise
-from biometric_core.sources.generator.iris import render_eye
+from biometric_core.imaging.iris.localisation import localise
+from biometric_core.sources.generator.eye_captures import render_eye
 
 
 def assert_circle(found, truth, pixels):

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from drawn_captures import draw_eye
 
-from biometric_core.iris import masks, rubber_sheet
-from biometric_core.iris.localise import localise
+from biometric_core.imaging.iris import masks, rubber_sheet
+from biometric_core.imaging.iris.localisation import localise
 
 
 def masked(gray):

@@ -2,17 +2,16 @@ import numpy as np
 import pytest
 from drawn_captures import draw_eye, noise_image
 
-from biometric_core import iris
 from biometric_core.errors import FailureToAcquire
-from biometric_core.iris import localise, paint_out
-from biometric_core.iris.paint_out import PaintOut
+from biometric_core.imaging.iris import localisation, normalisation, paint_out
+from biometric_core.imaging.iris.paint_out import PaintOut
 
 
 def test_nothing_of_the_iris_is_left():
     sheets = {
         eye: paint_out.prepare(draw_eye(eye), (32, 128), PaintOut.IRIS).image for eye in range(4)
     }
-    plain = {eye: iris.prepare(draw_eye(eye), (32, 128)).image for eye in range(4)}
+    plain = {eye: normalisation.prepare(draw_eye(eye), (32, 128)).image for eye in range(4)}
     inner = slice(4, -4)  # the edges of the ring meet pupil and sclera
     for eye, sheet in sheets.items():
         assert sheet[inner].std() < 0.2 * plain[eye][inner].std()
@@ -20,7 +19,7 @@ def test_nothing_of_the_iris_is_left():
 
 def test_lids_stay_where_only_the_visible_iris_is_painted():
     gray = draw_eye(1, noise=0)
-    where = localise.localise(gray)
+    where = localisation.localise(gray)
     whole, visible = (
         paint_out.painted(gray, where, (64, 512), what)
         for what in (PaintOut.IRIS, PaintOut.VISIBLE_IRIS)
@@ -46,7 +45,7 @@ def y_range(where):
 def test_what_the_ordinary_preparation_refuses_is_told():
     gray, shape = draw_eye(2, pupil=(150.0, 122.0, 12.0)), (32, 128)
     sample = paint_out.prepare(gray, shape, PaintOut.IRIS)
-    where = localise.localise(gray)
+    where = localisation.localise(gray)
     over = paint_out.painted(gray, where, shape, PaintOut.IRIS)
     assert sample.refusal == refusal(over, shape)
     with pytest.raises(FailureToAcquire):  # no eye to paint
@@ -55,7 +54,7 @@ def test_what_the_ordinary_preparation_refuses_is_told():
 
 def refusal(gray, shape):
     try:
-        iris.prepare(gray, shape)
+        normalisation.prepare(gray, shape)
     except FailureToAcquire as failure:
         return failure.reason
     return None
@@ -64,8 +63,8 @@ def refusal(gray, shape):
 def test_the_circles_are_those_of_the_unpainted_eye():
     gray = draw_eye(3)
     sample = paint_out.prepare(gray, (32, 128), PaintOut.IRIS)
-    where = localise.localise(gray)
+    where = localisation.localise(gray)
     over = paint_out.painted(gray, where, (32, 128), PaintOut.IRIS)
-    again = iris.cut(over, where, (32, 128), min_texture=0.0)
+    again = normalisation.cut(over, where, (32, 128), min_texture=0.0)
     assert (sample.image == again.image).all()
     assert (sample.mask == again.mask).all()

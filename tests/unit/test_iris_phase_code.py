@@ -4,8 +4,7 @@ from drawn_captures import REAL_SUBJECTS, draw_eye, real_images
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from biometric_core import iris
-from biometric_core.iris import phase_code
+from biometric_core.imaging.iris import normalisation, phase_code
 
 
 def random_sheets(n, seed=0):
@@ -81,9 +80,11 @@ def test_nothing_in_common_is_a_non_match_and_nothing_at_all_is_no_crash():
 def test_drawn_eyes_match_themselves_through_turns_dilation_and_noise():
     samples = []
     for eye in range(6):
-        samples.append(iris.prepare(draw_eye(eye)))
+        samples.append(normalisation.prepare(draw_eye(eye)))
         pupil, limbus = (140.0, 118.0, 26.0), (141.0, 119.0, 50.0)
-        samples.append(iris.prepare(draw_eye(eye, pupil, limbus, turn=0.12, seed=1, noise=3)))
+        samples.append(
+            normalisation.prepare(draw_eye(eye, pupil, limbus, turn=0.12, seed=1, noise=3))
+        )
     codes = phase_code.encode(
         np.stack([s.image for s in samples]), np.stack([s.mask for s in samples])
     )
@@ -99,7 +100,7 @@ if REAL_SUBJECTS.is_file():
         identities, samples = [], []
         for name, gray in list(real_images(REAL_SUBJECTS, ".bmp"))[:100]:
             identities.append(tuple(name.split("/")[-3:-1]))
-            samples.append(iris.prepare(gray))
+            samples.append(normalisation.prepare(gray))
         codes = phase_code.encode(
             np.stack([s.image for s in samples]), np.stack([s.mask for s in samples])
         )

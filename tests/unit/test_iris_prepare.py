@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from drawn_captures import draw_eye, noise_image
 
-from biometric_core import iris
 from biometric_core.errors import FailureToAcquire
-from biometric_core.sources.generator.iris import render_eye
+from biometric_core.imaging.iris import normalisation
+from biometric_core.sources.generator.eye_captures import render_eye
 
 
 def test_a_sample_has_the_asked_shape_and_normalised_contrast():
-    sample = iris.prepare(draw_eye(), (32, 256))
+    sample = normalisation.prepare(draw_eye(), (32, 256))
     assert sample.image.shape == sample.mask.shape == (32, 256)
     assert set(np.unique(sample.mask)) <= {0, 255}
     usable = sample.image[sample.mask > 0]
@@ -23,7 +23,7 @@ def test_a_sample_has_the_asked_shape_and_normalised_contrast():
 
 def test_the_same_capture_gives_the_same_bytes():
     gray = draw_eye()
-    one, other = iris.prepare(gray), iris.prepare(gray.copy())
+    one, other = normalisation.prepare(gray), normalisation.prepare(gray.copy())
     assert one.image.tobytes() == other.image.tobytes()
     assert one.quality == other.quality
 
@@ -31,16 +31,16 @@ def test_the_same_capture_gives_the_same_bytes():
 def test_brightness_and_contrast_of_the_capture_do_not_change_the_sample():
     gray = draw_eye()
     dimmed = np.round(gray * 0.7 + 10).astype(np.uint8)
-    one, other = iris.prepare(gray), iris.prepare(dimmed)
+    one, other = normalisation.prepare(gray), normalisation.prepare(dimmed)
     both = (one.mask > 0) & (other.mask > 0)
     assert both.mean() > 0.6
     assert np.corrcoef(one.image[both], other.image[both])[0, 1] > 0.95
 
 
 def test_quality_is_within_bounds_and_falls_with_blur_and_with_lids():
-    sharp = iris.prepare(draw_eye(lids=False))
-    blurred = iris.prepare(cv2.GaussianBlur(draw_eye(lids=False), (0, 0), 3))
-    covered = iris.prepare(draw_eye())
+    sharp = normalisation.prepare(draw_eye(lids=False))
+    blurred = normalisation.prepare(cv2.GaussianBlur(draw_eye(lids=False), (0, 0), 3))
+    covered = normalisation.prepare(draw_eye())
     for sample in (sharp, blurred, covered):
         assert all(0 <= value <= 1 for value in sample.quality.values())
     assert blurred.quality["overall"] < sharp.quality["overall"]
@@ -51,20 +51,20 @@ def test_generated_eyes_are_acquired():
     for eye in range(12):
         gray, truth = render_eye(eye, eye + 500)
         if truth.visible > 0.5:
-            assert (iris.prepare(gray).mask > 0).mean() > 0.3
+            assert (normalisation.prepare(gray).mask > 0).mean() > 0.3
 
 
 def test_an_iris_outside_the_picture_is_no_iris():
     gray = draw_eye(pupil=(12.0, 122.0, 21.0), limbus=(12.0, 121.0, 54.0))
     with pytest.raises(FailureToAcquire):
-        iris.prepare(gray[:, 14:])
+        normalisation.prepare(gray[:, 14:])
 
 
 @pytest.mark.parametrize("turn", [1, 2, 3])
 def test_turned_captures_never_crash(turn):
     # A stated failure is one right answer, a sample that says how good it is the other.
     with contextlib.suppress(FailureToAcquire):
-        sample = iris.prepare(np.ascontiguousarray(np.rot90(draw_eye(), turn)))
+        sample = normalisation.prepare(np.ascontiguousarray(np.rot90(draw_eye(), turn)))
         assert 0 <= sample.quality["overall"] <= 1
 
 
@@ -73,7 +73,7 @@ def test_noise_is_seldom_taken_for_an_eye():
     for seed in range(8):
         for sigma in (0, 1, 2, 16, 30):
             try:
-                iris.prepare(noise_image(sigma, seed))
+                normalisation.prepare(noise_image(sigma, seed))
             except FailureToAcquire:
                 continue
             accepted += 1
@@ -82,10 +82,10 @@ def test_noise_is_seldom_taken_for_an_eye():
 
 def test_preparing_is_fast_enough():
     gray = draw_eye()
-    iris.prepare(gray)
+    normalisation.prepare(gray)
     start = time.process_time()
     for _ in range(10):
-        iris.prepare(gray)
+        normalisation.prepare(gray)
     assert (
         time.process_time() - start
     ) / 10 < 0.1  # 10 ms when quiet; the bound only stops blunders

@@ -1,8 +1,8 @@
 import numpy as np
 
-from biometric_core.iris import rubber_sheet
-from biometric_core.iris.circles import Circle
-from biometric_core.iris.localise import IrisLocation
+from biometric_core.imaging.iris import rubber_sheet
+from biometric_core.imaging.iris.circles import Circle
+from biometric_core.imaging.iris.localisation import IrisLocation
 
 WHERE = IrisLocation(Circle(60, 50, 10), Circle(62, 49, 30), 30.0, 30.0)
 

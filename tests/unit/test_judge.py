@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from tiny_store import changed, small
 
-from biometric_core.calibration import Calibration
-from biometric_core.change import Change
 from biometric_core.config import Config
-from biometric_core.dataset import from_columns
+from biometric_core.data.capture_sets import from_columns
 from biometric_core.errors import ModelError
-from biometric_core.gallery import Encoded, fused_gallery, modality_gallery
-from biometric_core.judge import judge
+from biometric_core.history.changes import Change
+from biometric_core.matching.calibration import Calibration
+from biometric_core.matching.gallery import Encoded, fused_gallery, modality_gallery
+from biometric_core.matching.templates import Embeddings
+from biometric_core.promotion.ruling import judge
 from biometric_core.schemas import Modality
-from biometric_core.templates import Embeddings
 
 DAY = date(2026, 1, 3)
 LATENCY = {"p50_ms": 5.0}

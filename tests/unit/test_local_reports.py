@@ -14,7 +14,7 @@ from drift_days import TODAY, report
 from drift_story import system
 
 from biometric_core.config import Config
-from biometric_core.report_store import project_id, run_id
+from biometric_core.monitoring.report.workspace import project_id, run_id
 from deploy.local.layout import REPOSITORY, Ports
 
 pytestmark = pytest.mark.slow

@@ -9,9 +9,9 @@ from deltalake import DeltaTable
 from tiny_store import changed, fill, small
 
 from biometric_core.errors import DataError
-from biometric_core.maintenance import maintain, named_versions
 from biometric_core.schemas import TABLES
-from biometric_core.store import Store
+from biometric_core.stages.maintain import maintain, named_versions
+from biometric_core.storage.store import Store
 from biometric_core.tracking import runs
 from biometric_core.tracking.client import mlflow_client
 

@@ -3,10 +3,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from biometric_core import metrics
-from biometric_core.gallery import Channel, Gallery
-from biometric_core.match import Comparisons, compare_all, identify
-from biometric_core.templates import Embeddings
+from biometric_core.matching import error_rates
+from biometric_core.matching.comparisons import Comparisons, compare_all, identify
+from biometric_core.matching.gallery import Channel, Gallery
+from biometric_core.matching.templates import Embeddings
 
 
 def gallery_of(embeddings, labels, subjects=None, items=None):
@@ -40,7 +40,7 @@ def test_every_pair_once_and_nothing_with_itself(labels, seed):
 def test_pairs_do_not_depend_on_the_block_size(monkeypatch):
     gallery = gallery_of(unit(np.random.default_rng(0), 50), np.repeat(list("abcdefghij"), 5))
     whole, ranks = compare_all(gallery), identify(gallery).ranks
-    monkeypatch.setattr("biometric_core.match._BLOCK", 7)
+    monkeypatch.setattr("biometric_core.matching.comparisons._BLOCK", 7)
     blocks = compare_all(gallery)
     assert whole.same_pairs(blocks)
     np.testing.assert_allclose(whole.scores, blocks.scores, atol=1e-6)
@@ -131,9 +131,9 @@ def test_permuted_identities_are_recognised_no_better_than_by_chance():
     vectors = np.repeat(prototypes, 5, axis=0) + 0.1 * rng.normal(size=(150, 32))
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     true = compare_all(gallery_of(vectors, labels))
-    assert metrics.eer(true.scores, true.mated) < 0.01
+    assert error_rates.eer(true.scores, true.mated) < 0.01
     permuted = compare_all(gallery_of(vectors, rng.permutation(labels)))
-    assert metrics.eer(permuted.scores, permuted.mated) == pytest.approx(0.5, abs=0.06)
+    assert error_rates.eer(permuted.scores, permuted.mated) == pytest.approx(0.5, abs=0.06)
 
 
 def test_comparisons_check_themselves():

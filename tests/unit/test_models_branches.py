@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from biometric_core.models.branches import INPUT_SHAPES, Branch, standardise
+from biometric_core.recogniser.network.branches import INPUT_SHAPES, Branch, standardise
 from biometric_core.schemas import Modality
 
 

@@ -2,9 +2,9 @@ import pytest
 import torch
 import torch.nn.functional as functional
 
-from biometric_core.models import ModelSpec
-from biometric_core.models.fusion import make_fusions
-from biometric_core.models.spec import FUSIONS
+from biometric_core.recogniser.network import ModelSpec
+from biometric_core.recogniser.network.fusion import make_fusions
+from biometric_core.recogniser.network.spec import FUSIONS
 
 
 @pytest.fixture(params=FUSIONS)

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as functional
 
-from biometric_core.models.heads import ArcFaceHead, SoftmaxHead
+from biometric_core.recogniser.network.heads import ArcFaceHead, SoftmaxHead
 
 
 def unit(*shape):

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from biometric_core.errors import ModelError
-from biometric_core.models import BiometricNet, ModelSpec, TrainingBatch
-from biometric_core.models.branches import INPUT_SHAPES
+from biometric_core.recogniser.network import BiometricNet, ModelSpec, TrainingBatch
+from biometric_core.recogniser.network.branches import INPUT_SHAPES
 from biometric_core.schemas import Modality
 
 BOTH = ModelSpec(

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from biometric_core.errors import ModelError
-from biometric_core.models import ModelSpec
+from biometric_core.recogniser.network import ModelSpec
 from biometric_core.schemas import Modality
 
 SPEC = ModelSpec(shapes={"iris": (64, 512)}, identities={"iris": 5}, subjects=3)

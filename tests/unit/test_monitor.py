@@ -22,18 +22,12 @@ from drift_story import (
 )
 from tiny_store import fill
 
-from biometric_core import drift
 from biometric_core.config import Monitoring
-from biometric_core.monitor import monitor
-from biometric_core.schemas import TABLES
-from biometric_core.score import score
-from biometric_core.serving import serving
-from biometric_core.spans import load_groups, window
-from biometric_core.store import Store
-from biometric_core.verdicts import (
-    DAY as WHOLE_DAY,
-)
-from biometric_core.verdicts import (
+from biometric_core.monitoring import drift_tests
+from biometric_core.monitoring.loading import load_groups, window
+from biometric_core.monitoring.scoring_model import serving
+from biometric_core.monitoring.verdicts import DAY as WHOLE_DAY
+from biometric_core.monitoring.verdicts import (
     FAILURE_RATE,
     TESTED,
     UNIDENTIFIED,
@@ -41,7 +35,11 @@ from biometric_core.verdicts import (
     Span,
     judge,
 )
-from biometric_core.windows import MEASURES, Attempts, Window
+from biometric_core.monitoring.windows import MEASURES, Attempts, Window
+from biometric_core.schemas import TABLES
+from biometric_core.stages.monitor import monitor
+from biometric_core.stages.score import score
+from biometric_core.storage.store import Store
 
 
 def _of(verdicts: list[dict], statistic: str, modality: str = "iris") -> dict:
@@ -58,7 +56,7 @@ def test_an_ordinary_day_is_calm_and_a_changed_sensor_alarms(tmp_path) -> None:
     assert calm.p_value >= config.monitoring.alpha
     assert (tmp_path / "data" / str(calm.report)).is_file()
     assert _of(calm.verdicts, FAILURE_RATE)["value"] == pytest.approx(4 / (PEOPLE + 3 * 6 + 4))
-    assert _of(calm.verdicts, drift.POPULATION_T2)["subjects"] == 6
+    assert _of(calm.verdicts, drift_tests.POPULATION_T2)["subjects"] == 6
     assert _of(calm.verdicts, UNIDENTIFIED)["value"] == 0
 
     changed_day(config)
@@ -69,7 +67,7 @@ def test_an_ordinary_day_is_calm_and_a_changed_sensor_alarms(tmp_path) -> None:
     assert {v["statistic"] for v in tested} == set(TESTED)
     assert "since 2026-01-07" in changed.reason
     assert changed.p_value < config.monitoring.alpha
-    assert _of(changed.verdicts, drift.GENUINE_SHIFT)["value"] < 0
+    assert _of(changed.verdicts, drift_tests.GENUINE_SHIFT)["value"] < 0
 
     again = monitor(config, day=CHANGED)
     assert again == replace(changed, reused=True)
@@ -184,7 +182,7 @@ def test_many_sensors_leave_an_alarm_possible() -> None:
     groups.append(_group(99, 20, shift=3.0, sensor="moved"))
     verdicts = judge(groups, SETTINGS, DAY)
     alarms = {(v.sensor, v.statistic) for v in verdicts if v.verdict == "alarm"}
-    assert alarms == {("moved", drift.RESIDUAL_T2)}
+    assert alarms == {("moved", drift_tests.RESIDUAL_T2)}
 
 
 def test_information_never_alarms() -> None:
@@ -193,7 +191,7 @@ def test_information_never_alarms() -> None:
     strangers = np.char.add("new ", probes.subject)
     probes = replace(probes, subject=strangers, identity=strangers)
     verdicts = judge([replace(group, today=replace(group.today, probes=probes))], SETTINGS, DAY)
-    other = next(v for v in verdicts if v.statistic == drift.POPULATION_T2)
+    other = next(v for v in verdicts if v.statistic == drift_tests.POPULATION_T2)
     assert other.p_value is not None
     assert other.p_value < 0.01
     assert other.verdict == "information"
@@ -205,8 +203,10 @@ def test_a_sensor_that_delivers_nothing_usable_alarms_by_its_failures(tmp_path) 
     failures(config, CALM, 30)
     result = monitor(config, day=CALM)
     outcome = {v["statistic"]: v["verdict"] for v in result.verdicts}
-    assert outcome[drift.FAILURE_SHIFT] == "alarm"
-    assert outcome[drift.RESIDUAL_T2] == outcome[drift.QUALITY_T2] == "not_enough_subjects"
+    assert outcome[drift_tests.FAILURE_SHIFT] == "alarm"
+    assert (
+        outcome[drift_tests.RESIDUAL_T2] == outcome[drift_tests.QUALITY_T2] == "not_enough_subjects"
+    )
     assert result.alarm
     assert _of(result.verdicts, FAILURE_RATE)["value"] == 1.0
     stored = Store.of(config).read("drift", filter=pc.field("statistic") == FAILURE_RATE)

@@ -12,20 +12,20 @@ from drawn_source import drawn_config, drawn_source
 from drift_story import CHANGED, PEOPLE, at, decide, made_champion, system
 from tiny_store import changed, database, fill
 
-from biometric_core import drift
 from biometric_core.config import Config
-from biometric_core.ingest import ingest
-from biometric_core.monitor import MonitorResult, monitor
-from biometric_core.preprocess import preprocess
-from biometric_core.report_facts import Facts, facts
-from biometric_core.retraining import plan
-from biometric_core.score import REFERENCE, score
-from biometric_core.serving import serving
-from biometric_core.sources.sensor import CHANGED as WORN
-from biometric_core.sources.sensor import apply
-from biometric_core.spans import load_groups
-from biometric_core.store import Store
-from biometric_core.verdicts import TESTED
+from biometric_core.monitoring import drift_tests
+from biometric_core.monitoring.loading import load_groups
+from biometric_core.monitoring.report.facts import Facts, facts
+from biometric_core.monitoring.scoring_model import serving
+from biometric_core.monitoring.verdicts import TESTED
+from biometric_core.sources.sensor_change import CHANGED as WORN
+from biometric_core.sources.sensor_change import apply
+from biometric_core.stages.ingest import ingest
+from biometric_core.stages.monitor import MonitorResult, monitor
+from biometric_core.stages.plan_retraining import plan
+from biometric_core.stages.preprocess import preprocess
+from biometric_core.stages.score import REFERENCE, score
+from biometric_core.storage.store import Store
 
 
 def outcomes(result: MonitorResult, sensor: str) -> set[str]:
@@ -114,7 +114,7 @@ def test_folders_of_an_inbox_tell_drawn_eyes_of_two_sensors_apart(config, tmp_pa
     assert outcomes(result, "door-4") == {"calm"}
     assert [(one.modality, one.sensor) for one in told(config, DAY).moved] == [("iris", "door-3")]
     moved = [v["statistic"] for v in result.verdicts if v["verdict"] == "alarm"]
-    assert drift.QUALITY_T2 in moved
+    assert drift_tests.QUALITY_T2 in moved
 
 
 def test_after_an_answered_drift_only_what_moved_has_a_new_reference(tmp_path) -> None:

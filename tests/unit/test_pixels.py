@@ -6,12 +6,12 @@ import pyarrow as pa
 import pytest
 from tiny_store import fill, small
 
-from biometric_core import pixels
-from biometric_core.dataset import load_captures
-from biometric_core.materialise import materialised
-from biometric_core.pixels import Pixels
+from biometric_core.data import pixels
+from biometric_core.data.capture_sets import load_captures
+from biometric_core.data.memory_map import materialised
+from biometric_core.data.pixels import Pixels
 from biometric_core.schemas import Modality
-from biometric_core.store import Store
+from biometric_core.storage.store import Store
 
 
 @pytest.fixture

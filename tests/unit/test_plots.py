@@ -2,8 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from biometric_core import plots
-from biometric_core.match import Comparisons
+from biometric_core.evaluation import plots
+from biometric_core.matching.comparisons import Comparisons
 
 
 def comparisons(shift, mated_share=0.1, n=500):

@@ -12,17 +12,17 @@ from deltalake import DeltaTable
 from drawn_source import drawn_config, drawn_source
 from tiny_store import changed, small
 
-from biometric_core.calibrated import recogniser_of
 from biometric_core.config import load_config
+from biometric_core.data.without_store import capture_sets_from_source
 from biometric_core.errors import ConfigError, ModelError, SourceError
-from biometric_core.files import Files
-from biometric_core.predict import predict
-from biometric_core.predict_chunk import COLUMNS, NOT_IN_MODEL, UNKNOWN_MODALITY
 from biometric_core.recogniser import Recogniser
 from biometric_core.schemas import Modality
-from biometric_core.source_sets import capture_sets_from_source
+from biometric_core.serving.batch import COLUMNS, NOT_IN_MODEL, UNKNOWN_MODALITY
+from biometric_core.stages.predict import predict
+from biometric_core.storage.files import Files
 from biometric_core.tracking import registry, runs
-from biometric_core.train import fit
+from biometric_core.training.assembly import recogniser_of
+from biometric_core.training.fit import fit
 
 pytestmark = pytest.mark.slow  # MLflow makes its database: seconds
 

@@ -8,16 +8,16 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from biometric_core import feature_files
-from biometric_core import preprocess as stage
 from biometric_core.config import Config
-from biometric_core.dataset import load_captures
+from biometric_core.data import feature_files
+from biometric_core.data.capture_sets import load_captures
 from biometric_core.errors import ConfigError, DataError
-from biometric_core.executors import Executor, map_chunks
-from biometric_core.ingest import ingest
-from biometric_core.preprocess import preprocess, preprocess_version
+from biometric_core.parallel.executors import Executor, map_chunks
 from biometric_core.schemas import TABLES, Modality
-from biometric_core.store import Store
+from biometric_core.stages import preprocess as stage
+from biometric_core.stages.ingest import ingest
+from biometric_core.stages.preprocess import preprocess, preprocess_version
+from biometric_core.storage.store import Store
 from tests.unit.test_ingest import noise, png, write
 
 
@@ -93,7 +93,7 @@ def test_two_runs_at_once_prepare_everything_once(ingested):
     root = Store.of(ingested).root
     script = (
         "import sys\nfrom biometric_core.config import *\n"
-        "from biometric_core.preprocess import preprocess\n"
+        "from biometric_core.stages.preprocess import preprocess\n"
         "size = int(sys.argv[2])\n"
         "preprocess(Config(storage=Storage(root=sys.argv[1]),"
         " preprocess=Preprocess(executor='sequential', chunk_size=size)))"

@@ -3,13 +3,13 @@ import pytest
 import torch
 from toys import toy_set
 
-from biometric_core import pretrained
 from biometric_core.config import Config
-from biometric_core.models import BiometricNet, ModelSpec
-from biometric_core.pretraining import generated_sets, pretrain
 from biometric_core.recogniser import Recogniser
+from biometric_core.recogniser.network import BiometricNet, ModelSpec
 from biometric_core.schemas import Modality
-from biometric_core.trainer import Trainer
+from biometric_core.stages.pretrain import generated_sets, pretrain
+from biometric_core.training import pretrained
+from biometric_core.training.trainer import Trainer
 
 IRIS, FINGER = Modality.IRIS, Modality.FINGERPRINT
 

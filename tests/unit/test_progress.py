@@ -1,6 +1,6 @@
 import logging
 
-from biometric_core import progress
+from biometric_core.parallel import progress
 
 
 def test_every_item_passes_in_order_and_lines_are_logged(caplog, monkeypatch):

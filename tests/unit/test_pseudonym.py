@@ -2,9 +2,9 @@ import stat
 
 import pytest
 
+from biometric_core.data.pseudonyms import Pseudonymiser
 from biometric_core.errors import ConfigError
-from biometric_core.pseudonym import Pseudonymiser
-from biometric_core.store import Store
+from biometric_core.storage.store import Store
 
 
 def test_the_same_name_is_the_same_pseudonym_and_never_contains_it(tmp_path):

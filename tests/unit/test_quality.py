@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from biometric_core import quality
 from biometric_core.config import Ingest
 from biometric_core.errors import CaptureRefused
+from biometric_core.imaging import decoding
 
 LIMITS = Ingest()
 COLOUR = np.random.default_rng(0).integers(0, 256, (60, 70, 3), dtype=np.uint8)
@@ -30,57 +30,57 @@ def pillow(image, kind, **options):
 
 def reason_of(data, limits=LIMITS):
     with pytest.raises(CaptureRefused) as refused:
-        quality.decode(data, limits)
+        decoding.decode(data, limits)
     return refused.value.reason
 
 
 @pytest.mark.parametrize("extension", FORMATS)
 def test_each_format_decodes_to_the_gray_that_was_written(extension):
     gray = cv2.GaussianBlur(COLOUR[..., 0], (0, 0), 3)
-    found = quality.decode(encode(extension, gray), LIMITS)
+    found = decoding.decode(encode(extension, gray), LIMITS)
     assert found.dtype == np.uint8
     np.testing.assert_allclose(found, gray, atol=0 if extension != ".jpg" else 6)
 
 
 def test_colour_becomes_luminance():
-    found = quality.decode(encode(".bmp"), LIMITS)
+    found = decoding.decode(encode(".bmp"), LIMITS)
     np.testing.assert_array_equal(found, cv2.cvtColor(COLOUR, cv2.COLOR_BGR2GRAY))
 
 
 @pytest.mark.parametrize("kind", ["BMP", "PNG", "TIFF"])
 def test_one_bit_images_are_black_and_white(kind):
     bits = np.random.default_rng(1).integers(0, 2, (40, 48)).astype(bool)
-    found = quality.decode(pillow(Image.fromarray(bits), kind), LIMITS)
+    found = decoding.decode(pillow(Image.fromarray(bits), kind), LIMITS)
     np.testing.assert_array_equal(found, bits * np.uint8(255))
 
 
 @pytest.mark.parametrize("extension", [".png", ".tif"])
 def test_sixteen_bits_are_scaled_to_eight(extension):
     deep = np.linspace(0, 65535, 60 * 70).reshape(60, 70).astype(np.uint16)
-    found = quality.decode(encode(extension, deep), LIMITS)
+    found = decoding.decode(encode(extension, deep), LIMITS)
     np.testing.assert_allclose(found, deep / 257, atol=0.51)
 
 
 def test_transparent_pixels_are_paper_and_an_unused_alpha_is_ignored():
     pixels = np.zeros((40, 40, 4), np.uint8)
     pixels[:20, :, 3] = 255
-    found = quality.decode(encode(".png", pixels), LIMITS)
+    found = decoding.decode(encode(".png", pixels), LIMITS)
     assert (found[:20] == 0).all()
     assert (found[20:] == 255).all()
     pixels[..., 3] = 0
-    assert (quality.decode(encode(".png", pixels), LIMITS) == 0).all()
+    assert (decoding.decode(encode(".png", pixels), LIMITS) == 0).all()
 
 
 def test_every_gray_level_is_blended_with_the_paper_by_every_transparency():
     gray, alpha = np.meshgrid(np.arange(256, dtype=np.uint8), np.arange(256, dtype=np.uint8))
-    found = quality.decode(encode(".png", np.dstack([gray, gray, gray, alpha])), LIMITS)
+    found = decoding.decode(encode(".png", np.dstack([gray, gray, gray, alpha])), LIMITS)
     share = alpha / 255
     np.testing.assert_array_equal(found, np.round(gray * share + 255 * (1 - share)))
 
 
 def test_every_level_of_sixteen_bits_is_rounded_to_the_nearest_of_eight():
     deep = np.arange(2**16, dtype=np.uint16).reshape(256, 256)
-    found = quality.decode(encode(".png", deep), LIMITS)
+    found = decoding.decode(encode(".png", deep), LIMITS)
     np.testing.assert_array_equal(found, np.round(deep / 257))
 
 
@@ -113,7 +113,7 @@ JPEGS = ({}, {"subsampling": 2}, {"progressive": True}, {"restart_marker_blocks"
 @pytest.mark.parametrize("options", JPEGS, ids=str)
 def test_a_jpeg_that_lost_its_second_half_is_refused_though_its_end_is_there(options):
     data = pillow(Image.fromarray(COLOUR), "JPEG", **options)
-    assert quality.decode(data, LIMITS).shape == (60, 70)
+    assert decoding.decode(data, LIMITS).shape == (60, 70)
     pixels = data.index(b"\xff\xda")  # the last scan of a progressive one is short
     kept = [len(data) // 2, len(data) - 3, data.rfind(b"\xff\xda") + 12, pixels + 20]
     if "restart_marker_blocks" in options:
@@ -128,8 +128,8 @@ def test_a_whole_jpeg_passes_in_every_kind_and_with_bytes_after_its_end(mode, si
     image = Image.fromarray(COLOUR[:side, :side]).convert(mode)
     for options in JPEGS if mode != "CMYK" else ({},):
         data = pillow(image, "JPEG", **options)
-        assert quality.decode(data, LIMITS).shape == image.size[::-1]
-        assert quality.decode(data + b"camera's own", LIMITS).shape == image.size[::-1]
+        assert decoding.decode(data, LIMITS).shape == image.size[::-1]
+        assert decoding.decode(data + b"camera's own", LIMITS).shape == image.size[::-1]
 
 
 def test_a_jpeg_that_cannot_be_checked_is_not_said_to_be_damaged():
@@ -207,13 +207,13 @@ def test_damaged_bytes_are_refused_or_decoded_but_never_crash(extension, draw):
     for _ in range(draw.draw(st.integers(1, 8))):
         data[draw.draw(st.integers(0, len(data) - 1))] = draw.draw(st.integers(0, 255))
     with contextlib.suppress(CaptureRefused):
-        found = quality.decode(bytes(data), LIMITS)
+        found = decoding.decode(bytes(data), LIMITS)
         assert found.dtype == np.uint8
         assert found.ndim == 2
 
 
 def test_measures_of_a_flat_image_are_finite():
-    found = quality.measure(np.full((40, 40), 77, np.uint8))
+    found = decoding.measure(np.full((40, 40), 77, np.uint8))
     assert found == {"sharpness": 0.0, "contrast": 0.0, "brightness": 77.0}
 
 
@@ -222,7 +222,7 @@ def test_measures_are_those_of_the_pixels_in_double_precision(shape):
     gray = cv2.GaussianBlur(np.random.default_rng(3).integers(0, 256, shape, np.uint8), (0, 0), 1)
     exact = gray.astype(np.float64)
     edges = cv2.Laplacian(exact, cv2.CV_64F)
-    assert quality.measure(gray) == pytest.approx(
+    assert decoding.measure(gray) == pytest.approx(
         {
             "sharpness": edges.var() / exact.var(),
             "contrast": exact.std(),
@@ -234,8 +234,8 @@ def test_measures_are_those_of_the_pixels_in_double_precision(shape):
 
 def test_blur_lowers_sharpness_and_contrast_scales():
     gray = cv2.GaussianBlur(COLOUR[..., 0], (0, 0), 1)
-    sharp = quality.measure(gray)
-    assert quality.measure(cv2.GaussianBlur(gray, (0, 0), 2))["sharpness"] < sharp["sharpness"]
-    half = quality.measure(gray // 2)
+    sharp = decoding.measure(gray)
+    assert decoding.measure(cv2.GaussianBlur(gray, (0, 0), 2))["sharpness"] < sharp["sharpness"]
+    half = decoding.measure(gray // 2)
     assert half["contrast"] == pytest.approx(sharp["contrast"] / 2, rel=0.05)
     assert half["sharpness"] == pytest.approx(sharp["sharpness"], rel=0.1)

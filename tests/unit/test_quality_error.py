@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_world import world
 
-from biometric_core.match import Comparisons
-from biometric_core.quality_error import (
+from biometric_core.evaluation.quality_error import (
     CONSTANT,
     NO_MATED,
     NOT_CARRIED,
@@ -18,6 +17,7 @@ from biometric_core.quality_error import (
     pair_quality,
     quality_error,
 )
+from biometric_core.matching.comparisons import Comparisons
 
 pairs = st.lists(st.tuples(st.integers(-3, 3), st.integers(0, 4)), min_size=1, max_size=40)
 

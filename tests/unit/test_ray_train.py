@@ -8,12 +8,12 @@ import pytest
 import torch
 from toys import toy_config, toy_sets
 
-from biometric_core import checkpoint
-from biometric_core.checkpoint import FILE_NAME
 from biometric_core.config import Config
 from biometric_core.errors import ServiceError
-from biometric_core.train import fit
-from biometric_core.validation import open_set
+from biometric_core.training import checkpoint
+from biometric_core.training.checkpoint import FILE_NAME
+from biometric_core.training.fit import fit
+from biometric_core.training.validation import open_set
 
 pytestmark = pytest.mark.slow
 TRAIN, VALIDATION = toy_sets(6), toy_sets(4, first=50)

@@ -11,17 +11,17 @@ import pytest
 import torch
 from toys import SHAPES, toy_config, toy_sets
 
-from biometric_core import metrics
-from biometric_core.calibrated import calibrated, recogniser_of
-from biometric_core.calibration import Calibration
 from biometric_core.config import load_config
 from biometric_core.errors import CaptureRefused, ModelError
-from biometric_core.fingerprint import minutiae
-from biometric_core.match import compare_all
+from biometric_core.imaging.fingerprint import minutiae
+from biometric_core.matching import error_rates
+from biometric_core.matching.calibration import Calibration
+from biometric_core.matching.comparisons import compare_all
 from biometric_core.recogniser import FUSED, Recogniser, require_preprocessing
-from biometric_core.recogniser_files import DESCRIPTION, TENSORS
+from biometric_core.recogniser.files import DESCRIPTION, TENSORS
 from biometric_core.schemas import Modality, Sample
-from biometric_core.train import fit
+from biometric_core.training.assembly import calibrated, recogniser_of
+from biometric_core.training.fit import fit
 
 IRIS, FINGER = Modality.IRIS, Modality.FINGERPRINT
 
@@ -87,7 +87,7 @@ def test_thresholds_hold_on_the_subjects_they_were_measured_on(recogniser, sets)
     threshold = recogniser.threshold(0.01, IRIS)
     # scores pass through float32 here: allow for its rounding
     assert (found.scores[~found.mated] >= threshold + 1e-3).mean() <= 0.01
-    expected = metrics.threshold_at_fmr(found.scores[~found.mated], 0.01)
+    expected = error_rates.threshold_at_fmr(found.scores[~found.mated], 0.01)
     assert threshold == pytest.approx(expected, abs=1e-3)
 
 
@@ -179,7 +179,7 @@ def test_a_fresh_process_gives_the_same_scores(recogniser, sets, tmp_path):
         "r = Recogniser.load(Path('model')); d = np.load('in.npz')\n"
         "e = r.embed(Modality.IRIS, d['images'], d['masks'])\n"
         "np.save('out.npy', r.compare(Modality.IRIS, e, e))\n"
-        "assert 'biometric_core.train' not in sys.modules\n"
+        "assert 'biometric_core.training.fit' not in sys.modules\n"
     )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True, env=env)

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from biometric_core.config import Release
-from biometric_core.release import check_release
+from biometric_core.promotion.release import check_release
 
 LIMITS = Release(max_eer_iris=0.1, max_eer_fingerprint=0.2, max_eer_fused=0.05, max_latency_ms=100)
 

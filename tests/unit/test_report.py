@@ -13,13 +13,13 @@ import pytest
 from drift_days import FINGER, IRIS, TODAY, before, day_row, groups, keep, report, row
 from drift_story import CHANGED, changed_day, system, with_settings
 
-from biometric_core import drift
 from biometric_core.config import Config
-from biometric_core.monitor import monitor
-from biometric_core.report import write_report
-from biometric_core.store import Store
+from biometric_core.monitoring import drift_tests
+from biometric_core.monitoring.report.writing import write_report
+from biometric_core.monitoring.verdicts import Outcome
+from biometric_core.stages.monitor import monitor
+from biometric_core.storage.store import Store
 from biometric_core.tracking import runs
-from biometric_core.verdicts import Outcome
 
 
 def read(config: Config, path: str) -> tuple[dict, str]:
@@ -133,7 +133,7 @@ def test_the_report_is_the_same_at_every_run_and_goes_to_one_run_of_mlflow(tmp_p
 def test_a_statistic_without_words_and_values_that_are_missing_are_shown(tmp_path) -> None:
     config = system(tmp_path)
     verdicts = [
-        row(Outcome.NOT_ENOUGH, drift.RESIDUAL_T2, FINGER, None, None),
+        row(Outcome.NOT_ENOUGH, drift_tests.RESIDUAL_T2, FINGER, None, None),
         row(Outcome.CALM, "of_tomorrow", IRIS, 0.4, None),
         row(Outcome.INFORMATION, "a_count", IRIS, None, 7.0),
         day_row(Outcome.CALM, 0.4),
@@ -169,7 +169,7 @@ def test_numpy_keeps_its_generator(tmp_path) -> None:
 @pytest.mark.slow
 def test_evidently_sends_no_telemetry() -> None:
     code = (
-        "import biometric_core.report, evidently.telemetry as t;"
+        "import biometric_core.monitoring.report.writing, evidently.telemetry as t;"
         "assert not t.event_logger.is_enabled(), 'telemetry is on'"
     )
     env = {name: value for name, value in os.environ.items() if name != "DO_NOT_TRACK"}

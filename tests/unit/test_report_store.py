@@ -11,10 +11,10 @@ from drift_story import CALM, calm_day, system
 from evidently.ui.workspace import Workspace
 
 from biometric_core.config import Config
-from biometric_core.monitor import monitor
-from biometric_core.report import prepare_workspace
-from biometric_core.report_store import forget_reports, project_id, run_id, workspace
-from biometric_core.store import Store
+from biometric_core.monitoring.report.workspace import forget_reports, project_id, run_id, workspace
+from biometric_core.monitoring.report.writing import prepare_workspace
+from biometric_core.stages.monitor import monitor
+from biometric_core.storage.store import Store
 from tests.unit.tiny_store import changed
 
 LIGHT = """

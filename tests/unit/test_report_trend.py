@@ -4,11 +4,12 @@ import pytest
 from drift_days import SETTINGS, TODAY, before, day_row, row, stored
 from drift_story import system
 
-from biometric_core import decisions
-from biometric_core.plots import Line, Panel, trend
-from biometric_core.report_trend import trend_picture
-from biometric_core.store import Store
-from biometric_core.verdicts import FAILURE_RATE, Outcome
+from biometric_core.history import decisions
+from biometric_core.monitoring.report.trend import trend_picture
+from biometric_core.monitoring.verdicts import FAILURE_RATE, Outcome
+from biometric_core.reporting import over_days
+from biometric_core.reporting.over_days import Line, Panel
+from biometric_core.storage.store import Store
 
 PNG = b"\x89PNG"
 DAYS = {
@@ -85,7 +86,7 @@ def test_of_many_sensors_those_with_the_smallest_p_values_are_drawn(config) -> N
 
 
 def test_there_may_be_nothing_to_draw() -> None:
-    assert trend([Panel("empty", [Line("iris", [])])], [], {}) is None
+    assert over_days([Panel("empty", [Line("iris", [])])], [], {}) is None
 
 
 def test_a_single_day_is_drawn_without_a_complaint(config, recwarn) -> None:

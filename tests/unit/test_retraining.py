@@ -16,13 +16,13 @@ from drift_story import (
 )
 from tiny_store import fill
 
-from biometric_core import drift
 from biometric_core.config import Config
-from biometric_core.drift import FAILURE_SHIFT, GENUINE_SHIFT
-from biometric_core.retraining import plan
+from biometric_core.monitoring import drift_tests
+from biometric_core.monitoring.drift_tests import FAILURE_SHIFT, GENUINE_SHIFT
+from biometric_core.monitoring.verdicts import ALL, DAY
 from biometric_core.schemas import TABLES
-from biometric_core.store import Store
-from biometric_core.verdicts import ALL, DAY
+from biometric_core.stages.plan_retraining import plan
+from biometric_core.storage.store import Store
 
 
 def _verdict(
@@ -42,8 +42,9 @@ def _verdict(
     common = {"day": day, "model_version": version}
     group = common | {"modality": "iris", "sensor": sensor}
     rows = [
-        group | {"statistic": prefix + drift.RESIDUAL_T2, "value": 50.0, "verdict": own},
-        group | {"statistic": prefix + drift.GENUINE_SHIFT, "value": shift, "verdict": "calm"},
+        group | {"statistic": prefix + drift_tests.RESIDUAL_T2, "value": 50.0, "verdict": own},
+        group
+        | {"statistic": prefix + drift_tests.GENUINE_SHIFT, "value": shift, "verdict": "calm"},
         common | {"modality": ALL, "sensor": ALL, "statistic": DAY, "verdict": outcome},
     ]
     if failures:
@@ -188,7 +189,14 @@ def test_a_shift_that_is_not_known_is_no_reason(alarmed: Config, shift: float | 
 def test_a_shift_that_does_no_harm_is_no_reason(alarmed: Config, shift: float) -> None:
     _verdict(alarmed, CHANGED, shift=shift)
     # Another sensor scores worse, but it is the first one that has the alarm.
-    rows = [{"sensor": "other", "statistic": drift.GENUINE_SHIFT, "value": -9.0, "verdict": "calm"}]
+    rows = [
+        {
+            "sensor": "other",
+            "statistic": drift_tests.GENUINE_SHIFT,
+            "value": -9.0,
+            "verdict": "calm",
+        }
+    ]
     common = {"day": CHANGED, "model_version": "1", "modality": "iris"}
     table = pa.Table.from_pylist([common | row for row in rows], schema=TABLES["drift"])
     Store.of(alarmed).append_new("drift", table)

@@ -20,15 +20,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_store import fill
 
-from biometric_core.change import Change
-from biometric_core.dataset import CaptureSet, from_columns, load_captures
+from biometric_core.data.capture_sets import CaptureSet, from_columns, load_captures
+from biometric_core.data.splits import training_rows
 from biometric_core.errors import ModelError
+from biometric_core.history.changes import Change
+from biometric_core.monitoring.roles import ENROLMENT_CAPTURES, assign_roles
 from biometric_core.recogniser import Recogniser
-from biometric_core.roles import ENROLMENT_CAPTURES, assign_roles
 from biometric_core.schemas import Modality, Sample
-from biometric_core.score import CURRENT, ENROLLED, REFERENCE, score
-from biometric_core.splits import training_rows
-from biometric_core.store import Store
+from biometric_core.stages.score import CURRENT, ENROLLED, REFERENCE, score
+from biometric_core.storage.store import Store
 from biometric_core.tracking.registry import load_recogniser
 
 DAY = date(2026, 1, 5)

@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from biometric_core import fingerprint, iris
 from biometric_core.errors import ConfigError
-from biometric_core.iris import phase_code
-from biometric_core.sources.generator.fingerprint import render_finger
-from biometric_core.sources.generator.iris import render_eye
-from biometric_core.sources.sensor import CHANGED, SensorChange, apply
+from biometric_core.imaging.fingerprint.normalisation import prepare as prepare_finger
+from biometric_core.imaging.iris import phase_code
+from biometric_core.imaging.iris.normalisation import prepare as prepare_eye
+from biometric_core.sources.generator.eye_captures import render_eye
+from biometric_core.sources.generator.finger_captures import render_finger
+from biometric_core.sources.sensor_change import CHANGED, SensorChange, apply
 
 
 def eye(number: int, impression: int) -> np.ndarray:
@@ -108,13 +109,13 @@ def test_any_change_of_any_image_gives_an_image(change, shape):
 def test_the_story_s_change_leaves_captures_acquirable_but_clearly_worse():
     people, before, after = range(1, 9), [], []
     for number in people:
-        before += [iris.prepare(eye(number, 1))]
+        before += [prepare_eye(eye(number, 1))]
         after += [
-            iris.prepare(eye(number, 2)),
-            iris.prepare(apply(eye(number, 2), CHANGED, rng(number))),
+            prepare_eye(eye(number, 2)),
+            prepare_eye(apply(eye(number, 2), CHANGED, rng(number))),
         ]
         finger = render_finger((2, number, 1), (2, number, 1, 1), (128, 112))
-        fingerprint.prepare(apply(finger, CHANGED, rng(number)))
+        prepare_finger(apply(finger, CHANGED, rng(number)))
 
     def codes(samples: list) -> phase_code.PhaseCodes:
         return phase_code.encode(

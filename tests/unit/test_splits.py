@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from biometric_core.config import Splits
-from biometric_core.dataset import CaptureSet, from_columns
+from biometric_core.data.capture_sets import CaptureSet, from_columns
+from biometric_core.data.splits import assign, reserved, training_rows
 from biometric_core.schemas import Modality
-from biometric_core.splits import assign, reserved, training_rows
 
 SHARES = Splits(validation=0.15, test=0.35)
 SUBJECTS = st.lists(st.integers(0, 10**6), unique=True, min_size=1, max_size=60)

@@ -7,12 +7,12 @@ import pytest
 from drift_rows import write_verdict
 from tiny_store import changed, fill, small
 
-from biometric_core import decisions
-from biometric_core.decisions import Decision
+from biometric_core.cli.terminal import show_status
+from biometric_core.history import decisions
+from biometric_core.history.decisions import Decision
 from biometric_core.schemas import KEYS, TABLES
-from biometric_core.status import status
-from biometric_core.store import Store
-from biometric_core.terminal import show_status
+from biometric_core.stages.status import status
+from biometric_core.storage.store import Store
 from biometric_core.tracking import registry, runs
 from biometric_core.tracking.client import mlflow_client
 

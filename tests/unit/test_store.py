@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, Field, write_deltalake
 
-from biometric_core.delta import PartFile
 from biometric_core.errors import ConfigError, DataError
-from biometric_core.files import atomic_write
 from biometric_core.schemas import TABLES
-from biometric_core.store import Store
+from biometric_core.storage.delta import PartFile
+from biometric_core.storage.files import atomic_write
+from biometric_core.storage.store import Store
 
 
 def features(ids: list[str], image: bytes = b"\0") -> pa.Table:
@@ -201,7 +201,7 @@ def test_a_process_may_end_in_the_middle_of_a_table(tmp_path):
     for number in range(8):
         store.append_new("features", features([str(number)]))
     script = (
-        "import sys; from biometric_core.store import Store; store = Store(sys.argv[1])\n"
+        "import sys; from biometric_core.storage.store import Store; store = Store(sys.argv[1])\n"
         "for _ in range(20): scan = store.scan('features'); next(scan)"
     )
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], timeout=60, check=False)

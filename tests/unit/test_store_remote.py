@@ -6,12 +6,12 @@ import sys
 import pytest
 
 from biometric_core.config import Config
-from biometric_core.dataset import load_captures
+from biometric_core.data.capture_sets import load_captures
 from biometric_core.errors import ConfigError, DataError, StorageError
-from biometric_core.files import Files
-from biometric_core.ingest import ingest
-from biometric_core.preprocess import preprocess
-from biometric_core.store import Store
+from biometric_core.stages.ingest import ingest
+from biometric_core.stages.preprocess import preprocess
+from biometric_core.storage.files import Files
+from biometric_core.storage.store import Store
 from tests.unit.test_store import features
 
 
@@ -67,7 +67,7 @@ def test_captures_go_through_an_object_store_as_through_a_folder(config, remote,
 
 def test_several_writers_write_each_key_once(remote):
     script = (
-        "import sys\nfrom biometric_core.store import Store\n"
+        "import sys\nfrom biometric_core.storage.store import Store\n"
         "from tests.unit.test_store import features\n"
         "store = Store(sys.argv[1], sys.argv[2])\n"
         "for start in range(0, 60, 20):\n"

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from biometric_core import templates
-from biometric_core.templates import Compared, Embeddings
+from biometric_core.matching import templates
+from biometric_core.matching.templates import Compared, Embeddings
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ import pytest
 from tiny_store import fill, small
 
 from biometric_core.config import load_config
-from biometric_core.evaluate import evaluate
 from biometric_core.recogniser import Recogniser
 from biometric_core.schemas import Modality
+from biometric_core.stages.evaluate import evaluate
+from biometric_core.stages.train import train
 from biometric_core.tracking import bundle, registry, runs
-from biometric_core.training import train
 
 _FRESH = """
 import json, sys

@@ -5,9 +5,9 @@ from tiny_store import fill, small
 
 from biometric_core.config import Config
 from biometric_core.errors import ModelError
+from biometric_core.stages.train import train
 from biometric_core.tracking import registry, runs
 from biometric_core.tracking.client import mlflow_client
-from biometric_core.training import train
 
 
 @pytest.fixture

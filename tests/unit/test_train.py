@@ -11,16 +11,16 @@ import pytest
 import torch
 from toys import toy_config, toy_set, toy_sets
 
-from biometric_core import checkpoint
-from biometric_core.batches import fetch
-from biometric_core.checkpoint import FILE_NAME
 from biometric_core.errors import ConfigError, DataError, ModelError
-from biometric_core.models import TrainingBatch
-from biometric_core.models.branches import standardise
+from biometric_core.recogniser.network import TrainingBatch
+from biometric_core.recogniser.network.branches import standardise
 from biometric_core.schemas import Modality
-from biometric_core.train import fit
-from biometric_core.trainer import Trainer, fit_digest
-from biometric_core.validation import open_set
+from biometric_core.training import checkpoint
+from biometric_core.training.batches import fetch
+from biometric_core.training.checkpoint import FILE_NAME
+from biometric_core.training.fit import fit
+from biometric_core.training.trainer import Trainer, fit_digest
+from biometric_core.training.validation import open_set
 
 TRAIN, VALIDATION = toy_sets(6), toy_sets(4, first=50)
 

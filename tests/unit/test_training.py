@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 from tiny_store import HISTORY, changed, fill, small
 
-from biometric_core.change import Change
 from biometric_core.config import Config
 from biometric_core.errors import DataError, ModelError, ServiceError
+from biometric_core.history.changes import Change
 from biometric_core.recogniser import Recogniser
-from biometric_core.store import Store
+from biometric_core.stages.train import load_training_data, train, training_digest
+from biometric_core.storage.store import Store
 from biometric_core.tracking import runs
-from biometric_core.training import load_training_data, train, training_digest
 
 
 @pytest.fixture

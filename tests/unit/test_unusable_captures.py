@@ -4,12 +4,12 @@ import cv2
 import numpy as np
 import pytest
 
-from biometric_core import pretrained
 from biometric_core.errors import CaptureRefused, FailureToAcquire
 from biometric_core.recogniser import Recogniser
 from biometric_core.schemas import Modality
-from biometric_core.sources.generator.fingerprint import render_finger
-from biometric_core.sources.generator.iris import render_eye
+from biometric_core.sources.generator.eye_captures import render_eye
+from biometric_core.sources.generator.finger_captures import render_finger
+from biometric_core.training import pretrained
 
 IRIS, FINGER = Modality.IRIS, Modality.FINGERPRINT
 PEOPLE = 12

@@ -3,10 +3,10 @@ import pytest
 import torch
 from toys import SHAPES, toy_sets
 
-from biometric_core.metrics import eer
-from biometric_core.models import BiometricNet, ModelSpec
+from biometric_core.matching.error_rates import eer
+from biometric_core.recogniser.network import BiometricNet, ModelSpec
 from biometric_core.schemas import Modality
-from biometric_core.validation import embed_captures, open_set, pairs, separation
+from biometric_core.training.validation import embed_captures, open_set, pairs, separation
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from biometric_core import warp as module
-from biometric_core.models.branches import INPUT_SHAPES, standardise
-from biometric_core.models.spec import variants
+from biometric_core.recogniser.network.branches import INPUT_SHAPES, standardise
+from biometric_core.recogniser.network.spec import variants
 from biometric_core.schemas import Modality
-from biometric_core.warp import warp
+from biometric_core.training import warping as module
+from biometric_core.training.warping import warp
 
 SHAPES = {Modality.IRIS: (64, 512), Modality.FINGERPRINT: (224, 224)}
 

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 
 from biometric_core.config import Config
-from biometric_core.dataset import CaptureSet, from_columns
+from biometric_core.data.capture_sets import CaptureSet, from_columns
 from biometric_core.schemas import POSITIONS, Modality
 
 SHAPES = {Modality.IRIS: (32, 128), Modality.FINGERPRINT: (64, 64)}

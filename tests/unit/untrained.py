@@ -2,15 +2,15 @@
 
 import torch
 
-from biometric_core.calibrated import calibrated
 from biometric_core.config import Config
-from biometric_core.models import BiometricNet, ModelSpec
-from biometric_core.preprocess import preprocess_version
 from biometric_core.recogniser import Recogniser
+from biometric_core.recogniser.network import BiometricNet, ModelSpec
 from biometric_core.schemas import Modality
-from biometric_core.store import Store
+from biometric_core.stages.preprocess import preprocess_version
+from biometric_core.stages.train import load_training_data
+from biometric_core.storage.store import Store
 from biometric_core.tracking import registry, runs
-from biometric_core.training import load_training_data
+from biometric_core.training.assembly import calibrated
 
 
 def register_untrained(config: Config, *, good: bool, seed: int = 0, spoil: str = "") -> str:

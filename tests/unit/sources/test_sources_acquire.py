@@ -5,8 +5,8 @@ from small_sources import flat_people, write_folder, write_zip
 
 from biometric_core.config import Config
 from biometric_core.errors import ConfigError, SourceError
-from biometric_core.sources import AcquireResult, acquire
 from biometric_core.sources.layouts import parse
+from biometric_core.stages.acquire import AcquireResult, acquire
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from small_sources import flat_people, kaggle_people, write_folder, write_zip
 
 from biometric_core.config import Ingest
 from biometric_core.errors import CaptureRefused, SourceError
-from biometric_core.files import Files
-from biometric_core.sources.files import iter_files, open_source
+from biometric_core.sources.reader import iter_files, open_source
+from biometric_core.storage.files import Files
 from tests.unit.object_store import environment, new_bucket, object_store_server
 
 ROOT = "IRIS and FINGERPRINT DATASET/"

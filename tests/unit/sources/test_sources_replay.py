@@ -12,13 +12,13 @@ from small_sources import flat_people, image, kaggle_people, write_folder, write
 
 from biometric_core.config import Config, Ingest
 from biometric_core.errors import SourceError
-from biometric_core.quality import decode
+from biometric_core.imaging.decoding import decode
 from biometric_core.schemas import Modality
-from biometric_core.sources.files import SourceFile
 from biometric_core.sources.layouts import SourceCapture, flat_path, parse
+from biometric_core.sources.reader import SourceFile
 from biometric_core.sources.replay import replay
 from biometric_core.sources.replay_plan import Item, Settings, deal_out
-from biometric_core.sources.sensor_folder import sensor_of
+from biometric_core.sources.sensor_folders import sensor_of
 
 FIRST = date(2026, 1, 5)
 DAYS = ["2026-01-05", "2026-01-06", "2026-01-07"]

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from small_sources import flat_people, image, kaggle_people, write_folder, write_zip
 
 from biometric_core.errors import CaptureRefused
-from biometric_core.sources.files import iter_files, open_source
 from biometric_core.sources.layouts import data_root, layout, parse
-from biometric_core.sources.sensor_folder import sensor_folder, sensor_of, without_sensor
+from biometric_core.sources.reader import iter_files, open_source
+from biometric_core.sources.sensor_folders import sensor_folder, sensor_of, without_sensor
 
 PATHS = [
     "iris/001_L_02.bmp",

@@ -1,0 +1,88 @@
+"""Commands that keep an installation good: watch days, take a promotion back, tidy up, ask."""
+
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from biometric_core.cli.invocation import DayOption, JsonOption, run_stage
+from biometric_core.cli.terminal import hint, show_days, show_status
+
+if TYPE_CHECKING:
+    from biometric_core.config import Config
+
+operations = typer.Typer()
+
+_NO_CAPTURES = (
+    "no prepared captures of that day: `biometric ingest --captured-at DAY`, `biometric preprocess`"
+)
+
+
+@operations.command()
+def score(day: DayOption, out: JsonOption = None) -> None:
+    """Compare a day's captures with the enrolled references, by the champion."""
+    from biometric_core.stages.score import score as stage
+
+    result = run_stage(lambda config: stage(config, day=day.date()), out)
+    hint(not result["probes"], _NO_CAPTURES)
+
+
+@operations.command()
+def monitor(
+    day: DayOption,
+    until: Annotated[
+        datetime | None,
+        typer.Option("--until", formats=["%Y-%m-%d"], help="And each day up to this one."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Judge again a day with a verdict.")
+    ] = False,
+    out: JsonOption = None,
+) -> None:
+    """Tell whether a day's scored captures have drifted; writes the report.
+
+    Only days are judged, nothing is taken in and nobody is told: that is biometric_monitoring's.
+    """
+    from biometric_core.stages.monitor import monitor as stage
+
+    if until is None:
+        result = run_stage(lambda config: stage(config, day=day.date(), force=force), out)
+        hint(not result["verdicts"], f"no verdict: {_NO_CAPTURES}")
+        return
+    if until < day:
+        raise typer.BadParameter("it lies before --day", param_hint="--until")
+
+    def _stage(config: "Config") -> dict[str, Any]:
+        # Oldest first: confirmation, trend and cooldown look back.
+        days = [day.date() + timedelta(days=n) for n in range((until - day).days + 1)]
+        return {"days": [asdict(stage(config, day=one, force=force)) for one in days]}
+
+    run_stage(_stage, out, show_days)
+
+
+@operations.command()
+def rollback(
+    reason: Annotated[str, typer.Option(help="Why; goes into the decisions table.")],
+    out: JsonOption = None,
+) -> None:
+    """Make the previous champion champion again."""
+    from biometric_core.stages.promote import rollback as stage
+
+    run_stage(lambda config: stage(config, reason=reason), out)
+
+
+@operations.command()
+def maintain(out: JsonOption = None) -> None:
+    """Put small files together; remove what is old: versions no model names, caches, reports."""
+    from biometric_core.stages.maintain import maintain as stage
+
+    run_stage(stage, out)
+
+
+@operations.command()
+def status(out: JsonOption = None) -> None:
+    """Tell the champion, the last verdict, alarms, decisions, and what to do next."""
+    from biometric_core.stages.status import status as stage
+
+    run_stage(stage, out, show_status)

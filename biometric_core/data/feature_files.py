@@ -1,0 +1,165 @@
+"""A worker's part of preprocessing: captures in, one Parquet file of features out.
+
+The file lies in the folder of the feature table but isn't part of it until the driver commits it.
+Its name is a digest of what it holds: a task that is done again meets, or replaces, its own file.
+"""
+
+import contextlib
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from biometric_core.config import Ingest, Preprocess
+from biometric_core.errors import StorageError
+from biometric_core.imaging.preparation import PreparedBatch, one_thread, prepare_batch
+from biometric_core.schemas import TABLES, Modality, UInt8Array
+from biometric_core.storage.delta import PartFile
+from biometric_core.storage.files import Files
+
+FOLDER = "tables/features"
+_PIXELS = ["image", "mask"]
+_NAMED = ["preprocess_version", "modality", "failure"]
+# Pixels don't compress by much and cost time; masks are almost nothing once compressed.
+_COMPRESSION = dict.fromkeys(TABLES["features"].names, "zstd") | {"image": "none"}
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One task.
+
+    Attributes:
+        captures: capture id and path under the storage root of each, sorted by id.
+        modality: of all.
+        settings: decides the shapes.
+        limits: bounds on hostile input.
+        version: the preprocessing version.
+        root: the storage root.
+    """
+
+    captures: tuple[tuple[str, str], ...]
+    modality: Modality
+    settings: Preprocess
+    limits: Ingest
+    version: str
+    root: str
+
+    @property
+    def name(self) -> str:
+        """The same for the same captures and version, in every run."""
+        ids = "".join([self.version, *(capture_id for capture_id, _ in self.captures)])
+        return f"part-{hashlib.sha256(ids.encode()).hexdigest()[:32]}.parquet"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A chunk that is done: the file, and its failures to acquire by reason."""
+
+    part: PartFile
+    failures: dict[str, int]
+
+
+def prepare_chunk(chunk: Chunk) -> Prepared:
+    """Prepare one chunk, unless an earlier run left its file (a worker's task).
+
+    Raises:
+        StorageError: the disk is full or read-only, or images can't be read just now.
+    """
+    files = Files(chunk.root)
+    uri = f"{FOLDER}/{chunk.name}"
+    known = _known(files, uri)
+    if known is not None:
+        return _prepared(chunk, *known)
+    contents = [_content(files, path) for _, path in chunk.captures]
+    with one_thread():
+        batch = prepare_batch(contents, chunk.modality, chunk.settings, chunk.limits)
+    table = _table(chunk, batch)
+    data = _parquet(table)
+    files.write(uri, data)
+    return _prepared(chunk, len(data), table.drop_columns(_PIXELS))
+
+
+def _known(files: Files, uri: str) -> tuple[int, pa.Table] | None:
+    """Size and rows, less the pixels, of a file that is there; None if missing or damaged."""
+    if not files.exists(uri):
+        return None
+    columns = [name for name in TABLES["features"].names if name not in _PIXELS]
+    with contextlib.suppress(pa.ArrowInvalid, OSError), files.open(uri) as source:
+        return source.size(), pq.read_table(source, columns=columns)
+    return None
+
+
+def _prepared(chunk: Chunk, size: int, rows: pa.Table) -> Prepared:
+    reasons = rows["failure"].drop_null().to_pylist()
+    return Prepared(PartFile.of(chunk.name, size, rows), dict(Counter(reasons)))
+
+
+def _content(files: Files, path: str) -> bytes | None:
+    """None where the image was deleted: one capture must not stop all others.
+
+    Raises:
+        StorageError: it can't be read. That says nothing about the capture, whose failure would
+            be on record for ever: a disk is not mounted, a network is down.
+    """
+    try:
+        return files.read(path)
+    except FileNotFoundError as error:
+        folder = path.split("/", 1)[0]
+        if files.local is not None and not (files.local / folder).is_dir():
+            raise StorageError(
+                f"{files.root} has no folder {folder}: is the disk mounted, and on every machine "
+                "of the Ray cluster?"
+            ) from error
+        return None
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise StorageError(
+            f"an image under {files.root} can't be read ({reason}): mend that and run again"
+        ) from error
+
+
+def _table(chunk: Chunk, batch: PreparedBatch) -> pa.Table:
+    count = len(chunk.captures)
+    acquired = np.array([reason is None for reason in batch.failures])
+    height, width = batch.images.shape[1:]
+    columns: dict[str, Any] = {
+        "capture_id": [capture_id for capture_id, _ in chunk.captures],
+        "preprocess_version": [chunk.version] * count,
+        "modality": [chunk.modality.value] * count,
+        "height": np.where(acquired, height, 0).astype(np.int32),
+        "width": np.where(acquired, width, 0).astype(np.int32),
+        "image": _binary(batch.images, acquired),
+        "mask": _binary(batch.masks, acquired),
+        "quality": batch.quality,
+        "failure": list(batch.failures),
+    }
+    schema = TABLES["features"]
+    arrays = [
+        value if isinstance(value, pa.Array) else pa.array(value, schema.field(name).type)
+        for name, value in columns.items()
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _binary(pixels: UInt8Array, acquired: np.ndarray[Any, np.dtype[np.bool_]]) -> pa.Array:
+    """The pixels of each capture as one value, without a copy; empty where there are none."""
+    size = pixels.shape[1] * pixels.shape[2]
+    offsets = np.concatenate([[0], np.cumsum(acquired)]).astype(np.int32) * np.int32(size)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(pixels))]
+    return pa.Array.from_buffers(pa.binary(), len(acquired), buffers)
+
+
+def _parquet(table: pa.Table) -> pa.Buffer:
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        table,
+        sink,
+        compression=_COMPRESSION,
+        use_dictionary=_NAMED,
+        write_statistics=["capture_id", *_NAMED],
+    )
+    return sink.getvalue()

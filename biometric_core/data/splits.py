@@ -1,0 +1,69 @@
+"""Which subject is used for what: sticky, by subject, the same in every process."""
+
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from biometric_core.config import Splits
+from biometric_core.data.capture_sets import CaptureSet
+from biometric_core.schemas import Split
+
+_GOLDEN = 0.6180339887498949
+_MIN_IMPRESSIONS_TO_RESERVE = 3
+
+
+def assign(
+    known: Mapping[str, str], first_captures: Mapping[str, str], shares: Splits
+) -> dict[str, str]:
+    """Assign a split to every subject that has none; a known subject keeps its own for ever.
+
+    New subjects are taken in the order of their smallest capture id, which depends on the content
+    alone, and follow the golden-ratio sequence: the shares hold to within a subject or two for any
+    number of subjects, and the same captures give the same splits on every installation.
+
+    Args:
+        known: split by subject id, of all subjects there are.
+        first_captures: smallest capture id by subject id, of the subjects to place.
+        shares: the shares of validation and test subjects.
+    """
+    splits = {subject: known[subject] for subject in first_captures if subject in known}
+    new = sorted(set(first_captures) - set(known), key=lambda subject: first_captures[subject])
+    for place, subject in enumerate(new, start=len(known)):
+        position = (place + 0.5) * _GOLDEN % 1.0
+        if position < shares.test:
+            splits[subject] = Split.TEST.value
+        elif position < shares.test + shares.validation:
+            splits[subject] = Split.VALIDATION.value
+        else:
+            splits[subject] = Split.TRAIN.value
+    return splits
+
+
+def reserved(captures: CaptureSet) -> npt.NDArray[np.bool_]:
+    """Captures of training subjects that are kept out of training, bool (N,).
+
+    Of each identity with three impressions or more one: the closed-set test, and the training
+    subjects' part of the drift reference, need captures the model has not seen. It is the latest
+    one of every second subject, and the one before of the others: were it the latest of all, a
+    sensor through which everybody has come once would never be trained on.
+    """
+    rows = np.zeros(len(captures), dtype=bool)
+    order = np.lexsort((captures.capture_id, captures.impression, captures.captured_at))
+    identities = captures.identity[order]
+    for identity in np.unique(identities[captures.split[order] == Split.TRAIN]):
+        own = order[identities == identity]
+        if len(own) >= _MIN_IMPRESSIONS_TO_RESERVE:
+            rows[own[-1 - _turn(str(captures.subject_id[own[0]]))]] = True
+    return rows
+
+
+def _turn(subject: str) -> int:
+    """0 or 1, for ever the same for a subject; about half of them have either."""
+    return hashlib.sha256(subject.encode()).digest()[0] & 1
+
+
+def training_rows(captures: CaptureSet) -> npt.NDArray[np.bool_]:
+    """Captures a model is fitted on, bool (N,): of training subjects, less the reserved ones."""
+    return np.asarray((captures.split == Split.TRAIN) & ~reserved(captures))

@@ -1,0 +1,221 @@
+"""A source straight to capture sets, without the store: for cross-validation and studies."""
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from biometric_core.config import Config, Ingest, Preprocess
+from biometric_core.data.capture_sets import CaptureSet, from_columns
+from biometric_core.errors import CaptureRefused, DataError, FailureToAcquire
+from biometric_core.imaging.decoding import decode
+from biometric_core.imaging.iris import paint_out
+from biometric_core.imaging.iris.paint_out import PaintedSample, PaintOut
+from biometric_core.imaging.preparation import one_thread, prepare
+from biometric_core.parallel.executors import Executor, choose, map_chunks
+from biometric_core.parallel.progress import track
+from biometric_core.schemas import Modality, Sample
+from biometric_core.sources.layouts import SourceCapture, is_clutter, layout, parse
+from biometric_core.sources.reader import iter_files
+from biometric_core.stages.preprocess import SECONDS_PER_CAPTURE
+
+_log = logging.getLogger(__name__)
+
+
+Sets = Mapping[Modality, CaptureSet]
+Prepare = Callable[[bytes, Modality, Preprocess, Ingest], Sample]
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    files: tuple[tuple[Modality, bytes], ...]
+    settings: Preprocess
+    limits: Ingest
+    prepare: Prepare
+
+
+@dataclass(frozen=True)
+class SourceSets:
+    """What a source holds, prepared.
+
+    Attributes:
+        sets: acquired captures by modality; subjects keep the source's names.
+        layout: `kaggle`, `flat` or `fvc`, of most files.
+        captures: files by modality, acquired or not.
+        failures: failures to acquire by modality and reason.
+        painted_refused: eyes that could not be acquired painted, where irises are painted out.
+    """
+
+    sets: Mapping[Modality, CaptureSet]
+    layout: str
+    captures: Mapping[Modality, int]
+    failures: Mapping[Modality, Mapping[str, int]]
+    painted_refused: int = 0
+
+
+def capture_sets_from_source(config: Config, source: str) -> dict[Modality, CaptureSet]:
+    """The capture sets of `prepare_source`."""
+    return dict(prepare_source(config, source).sets)
+
+
+def prepare_source(config: Config, source: str, painted: PaintOut | None = None) -> SourceSets:
+    """Prepare every acquirable capture of a folder or zip, in memory.
+
+    Subjects keep the source's names here: the result is for figures, never for a table or log.
+    The split column is empty.
+
+    Args:
+        config: `preprocess` and `ingest` decide.
+        source: a folder or a .zip.
+        painted: what is painted over in each eye before it is prepared.
+
+    Raises:
+        SourceError: the source is missing or no data set.
+        DataError: not one capture could be acquired.
+    """
+    found = list(_captures(Path(source), config.ingest))
+    files = [(capture, data) for _, capture, data in found]
+    executor = choose(config, len(files), SECONDS_PER_CAPTURE)
+    how = partial(prepare_painted, painted) if painted else prepare
+    work = [(capture.modality, data) for capture, data in files]
+    done = prepare_files(work, config, executor, how)
+    samples = list(track(done, total=len(files), description="preparing"))
+    pairs = list(zip(files, samples, strict=True))
+    acquired = [(capture, data, s) for (capture, data), s in pairs if isinstance(s, Sample)]
+    failures: dict[Modality, Counter[str]] = {}
+    for (capture, _), sample in pairs:
+        if isinstance(sample, str):
+            failures.setdefault(capture.modality, Counter())[sample] += 1
+    counts = {modality.value: dict(reasons) for modality, reasons in failures.items()}
+    _log.info("acquired %d of %d captures; failures: %s", len(acquired), len(files), counts)
+    if not acquired:
+        raise DataError(f"no capture of the source could be acquired: {counts}")
+    present = {capture.modality for capture, _, _ in acquired}
+    return SourceSets(
+        sets={m: _to_set(m, [a for a in acquired if a[0].modality is m]) for m in sorted(present)},
+        layout=Counter(name for name, _, _ in found).most_common(1)[0][0],
+        captures=Counter(capture.modality for capture, _ in files),
+        failures=failures,
+        painted_refused=sum(
+            isinstance(s, PaintedSample) and s.refusal is not None for s in samples
+        ),
+    )
+
+
+def _captures(source: Path, limits: Ingest) -> Iterator[tuple[str, SourceCapture, bytes]]:
+    """Layout, capture and content of each readable file."""
+    for file in iter_files(source, limits):
+        if file.refusal is None and not is_clutter(file.path) and (capture := parse(file.path)):
+            try:
+                yield str(layout(file.path)), capture, file.read()
+            except CaptureRefused as refusal:
+                _log.warning("left out a file of the source: %s", refusal)
+
+
+def prepare_painted(
+    what: PaintOut, data: bytes, modality: Modality, settings: Preprocess, limits: Ingest
+) -> Sample:
+    """As `preprocess.prepare`, with the iris painted out of eyes."""
+    if modality is Modality.IRIS:
+        return paint_out.prepare(decode(data, limits), settings.iris_shape, what)
+    return prepare(data, modality, settings, limits)
+
+
+def prepare_files(
+    files: Sequence[tuple[Modality, bytes]],
+    config: Config,
+    executor: Executor,
+    how: Prepare = prepare,
+) -> Iterator[Sample | str]:
+    """For the bytes of each file a sample, or the reason code why there is none; in order."""
+    size = config.preprocess.chunk_size
+    chunks = [
+        _Chunk(tuple(files[start : start + size]), config.preprocess, config.ingest, how)
+        for start in range(0, len(files), size)
+    ]
+    for samples in map_chunks(_prepare_chunk, chunks, executor, config):
+        yield from samples
+
+
+def _prepare_chunk(chunk: _Chunk) -> list[Sample | str]:
+    with one_thread():
+        return [_prepared(data, modality, chunk) for modality, data in chunk.files]
+
+
+def _prepared(data: bytes, modality: Modality, chunk: _Chunk) -> Sample | str:
+    try:
+        return chunk.prepare(data, modality, chunk.settings, chunk.limits)
+    except (CaptureRefused, FailureToAcquire) as failure:
+        return failure.reason
+
+
+def _to_set(modality: Modality, acquired: list[tuple[SourceCapture, bytes, Sample]]) -> CaptureSet:
+    # The same image twice would meet itself in a comparison, in whatever format it is stored. An
+    # eye that is painted over has no image of its own.
+    unique: dict[str, tuple[str, SourceCapture, Sample]] = {}
+    strangers = 0
+    for capture, data, sample in acquired:
+        capture_id = _digest(data)
+        pixels = sample.image.tobytes() + sample.mask.tobytes()
+        same = capture_id if isinstance(sample, PaintedSample) else _digest(pixels)
+        _, first, _ = unique.setdefault(same, (capture_id, capture, sample))
+        strangers += first.subject != capture.subject
+    if strangers:
+        _log.warning("%d images occur under two subjects: the first counts", strangers)
+    captures = [capture for _, capture, _ in unique.values()]
+    samples = [sample for _, _, sample in unique.values()]
+    columns: dict[str, list[object]] = {
+        "capture_id": [capture_id for capture_id, _, _ in unique.values()],
+        "subject_id": [capture.subject for capture in captures],
+        "position": [capture.position for capture in captures],
+        "impression": [capture.impression for capture in captures],
+        "sex": [capture.sex for capture in captures],
+        "sensor": ["" for _ in captures],
+        "split": ["" for _ in captures],
+        "captured_at": [datetime.now(UTC).replace(tzinfo=None) for _ in captures],
+    }
+    return from_columns(
+        modality,
+        columns,
+        images=np.stack([sample.image for sample in samples]),
+        masks=np.stack([sample.mask for sample in samples]),
+        quality=np.array([sample.quality["overall"] for sample in samples], np.float32),
+    )
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def merged(sources: Sequence[Sets]) -> dict[Modality, CaptureSet]:
+    """The captures of all sources; an image that occurs in several counts once.
+
+    Subjects become `<number of the source>:<name>`: equal names in two sources are two people.
+    """
+    found = {}
+    for modality in Modality:
+        parts = list(_named_apart(sources, modality))
+        if parts:
+            columns: dict[str, npt.NDArray[Any]] = {
+                name: np.concatenate([getattr(part, name) for part in parts])
+                for name in vars(parts[0])
+                if name != "modality"
+            }
+            _, unique = np.unique(columns["capture_id"], return_index=True)
+            found[modality] = CaptureSet(modality, **columns).select(unique)
+    return found
+
+
+def _named_apart(sources: Sequence[Sets], modality: Modality) -> Iterator[CaptureSet]:
+    for number, sets in enumerate(sources):
+        if modality in sets:
+            names = [f"{number}:{name}" for name in sets[modality].subject_id]
+            yield replace(sets[modality], subject_id=np.array(names, dtype=np.str_))

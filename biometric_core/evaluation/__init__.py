@@ -1,0 +1,1 @@
+"""How good a recogniser is. Knows neither the store of runs nor the table of decisions."""

@@ -1,0 +1,79 @@
+"""Closed-set classification: which training subject is this, on captures kept out of training."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from biometric_core.data.capture_sets import CaptureSet
+from biometric_core.matching import error_rates
+from biometric_core.matching.gallery import BoolArray
+from biometric_core.matching.templates import IndexArray
+from biometric_core.recogniser import Recogniser
+from biometric_core.schemas import Float32Array, Modality
+
+_MODALITIES = (Modality.IRIS, Modality.FINGERPRINT)
+
+
+def classify(
+    recogniser: Recogniser, sets: Mapping[Modality, CaptureSet]
+) -> tuple[Float32Array, npt.NDArray[np.str_]]:
+    """Subject probabilities of probes made of one capture of each modality that is there.
+
+    A subject's k-th iris goes with its k-th finger, so that each capture occurs once; what is left
+    over stands alone.
+
+    Args:
+        recogniser: whose feature-level fusion and subject head are asked.
+        sets: prepared captures.
+
+    Returns:
+        float32 (N, S), columns in the order of `recogniser.subjects`, and each probe's true
+        subject, str (N,).
+    """
+    known = {m: sets[m] for m in recogniser.modalities if m in sets and len(sets[m])}
+    rows = list(_probes(known))
+    if not rows:
+        return np.zeros((0, len(recogniser.subjects)), np.float32), np.zeros(0, np.str_)
+    index: IndexArray = np.array([pair for _, pair in rows], dtype=np.int64)
+    present: BoolArray = index >= 0
+    embeddings = {m: recogniser.embed_set(captures) for m, captures in known.items()}
+    aligned = {m: embeddings[m][index[:, _MODALITIES.index(m)]] for m in known}
+    truth = np.array([subject for subject, _ in rows], dtype=np.str_)
+    return recogniser.closed_set(aligned, present), truth
+
+
+def _probes(sets: Mapping[Modality, CaptureSet]) -> Iterator[tuple[str, list[int]]]:
+    subjects = sorted({str(s) for captures in sets.values() for s in captures.subject_id})
+    for subject in subjects:
+        own = [
+            np.flatnonzero(sets[m].subject_id == subject).tolist() if m in sets else []
+            for m in _MODALITIES
+        ]
+        for number in range(max(len(rows) for rows in own)):
+            yield subject, [rows[number] if number < len(rows) else -1 for rows in own]
+
+
+def closed_set_figures(
+    recogniser: Recogniser, sets: Mapping[Modality, CaptureSet]
+) -> error_rates.ClosedSetFigures | None:
+    """Accuracy, macro precision, recall, F1 and AUC, and the confusion matrix.
+
+    Args:
+        recogniser: trained on the subjects of `sets`.
+        sets: captures of training subjects that were kept out of training; others are left out.
+
+    Returns:
+        None where there is no such capture.
+    """
+    labels = {subject: number for number, subject in enumerate(recogniser.subjects)}
+    probabilities, subjects = classify(recogniser, sets)
+    trained: BoolArray = np.isin(subjects, recogniser.subjects)
+    truth = np.array([labels[str(subject)] for subject in subjects[trained]], dtype=np.int64)
+    return error_rates.closed_set(probabilities[trained], truth)
+
+
+def as_metrics(figures: error_rates.ClosedSetFigures) -> dict[str, Any]:
+    """The numbers without the matrix, JSON-able."""
+    return {name: value for name, value in vars(figures).items() if name != "confusion"}

@@ -1,0 +1,1 @@
+"""What is on record: drift and decisions. Below all who read it."""

@@ -1,0 +1,1 @@
+"""One capture: bytes to pixels to sample to code. Pure functions."""

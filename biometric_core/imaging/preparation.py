@@ -1,0 +1,101 @@
+"""One capture, or a batch of one modality, to fixed-size, normalised images: pure functions."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+
+import cv2
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from biometric_core.config import Ingest, Preprocess
+from biometric_core.errors import CaptureRefused, FailureToAcquire
+from biometric_core.imaging.decoding import decode
+from biometric_core.imaging.fingerprint.normalisation import prepare as prepare_finger
+from biometric_core.imaging.iris.normalisation import prepare as prepare_eye
+from biometric_core.schemas import Float32Array, Modality, Sample, UInt8Array
+
+
+@dataclass(frozen=True)
+class PreparedBatch:
+    """What a batch of N captures of one modality became, A of them acquired.
+
+    Attributes:
+        images, masks: uint8 (A, H, W), the acquired ones in order.
+        quality: float32 (N,), in [0, 1]; 0 on a failure.
+        failures: for each of the N captures None, or the reason why there is no image.
+    """
+
+    images: UInt8Array
+    masks: UInt8Array
+    quality: Float32Array
+    failures: tuple[str | None, ...]
+
+
+@cache
+def _thread_pools() -> ThreadpoolController:
+    # Looking for them takes 2 ms; numpy's, and whatever else prepares captures, are loaded by now.
+    return ThreadpoolController()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep OpenCV and BLAS from starting threads: parallel work runs over captures.
+
+    On one capture they gain nothing, and waiting for each other they took as much time again
+    (measured: 14 ms of processor time for 7 ms of work, and several times that on a busy machine).
+    """
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        with _thread_pools().limit(limits=1, user_api="blas"):
+            yield
+    finally:
+        cv2.setNumThreads(before)
+
+
+def prepare(data: bytes, modality: Modality, settings: Preprocess, limits: Ingest) -> Sample:
+    """Decode one capture's file and prepare it.
+
+    Raises:
+        CaptureRefused: the bytes are no acceptable image.
+        FailureToAcquire: the image holds no usable iris or fingerprint.
+    """
+    gray = decode(data, limits)
+    if modality is Modality.IRIS:
+        return prepare_eye(gray, settings.iris_shape)
+    return prepare_finger(gray, settings.fingerprint_shape)
+
+
+def prepare_batch(
+    files: Sequence[bytes | None], modality: Modality, settings: Preprocess, limits: Ingest
+) -> PreparedBatch:
+    """Prepare the files of one modality; what can't be prepared becomes a failure, not an error.
+
+    Args:
+        files: their bytes; None where a file can't be read.
+        modality: of all.
+        settings: decides the shapes.
+        limits: bounds on hostile input.
+    """
+    shape = settings.iris_shape if modality is Modality.IRIS else settings.fingerprint_shape
+    images = np.empty((len(files), *shape), np.uint8)
+    masks = np.empty_like(images)
+    quality = np.zeros(len(files), np.float32)
+    failures: list[str | None] = []
+    acquired = 0
+    for number, data in enumerate(files):
+        if data is None:
+            failures.append("unreadable")
+            continue
+        try:
+            sample = prepare(data, modality, settings, limits)
+        except (FailureToAcquire, CaptureRefused) as failure:
+            failures.append(failure.reason)
+            continue
+        images[acquired], masks[acquired] = sample.image, sample.mask
+        quality[number] = sample.quality["overall"]
+        failures.append(None)
+        acquired += 1
+    return PreparedBatch(images[:acquired], masks[:acquired], quality, tuple(failures))

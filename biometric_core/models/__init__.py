@@ -1,6 +1,0 @@
-"""The trainable recogniser: one branch per modality, fusion of what is present, class heads."""
-
-from biometric_core.models.net import BiometricNet, TrainingBatch
-from biometric_core.models.spec import ModelSpec
-
-__all__ = ["BiometricNet", "ModelSpec", "TrainingBatch"]

@@ -1,0 +1,150 @@
+"""From the verdicts of a day to its alarm: is it confirmed, was it told, since when is it so?"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+from biometric_core.config import Monitoring
+from biometric_core.history.changes import Sensor, named
+from biometric_core.history.drifted import by_day, sensor_of, sensors
+from biometric_core.monitoring.drift_tests import DAILY
+from biometric_core.monitoring.verdicts import (
+    ALL,
+    DAY,
+    MOVED,
+    TESTED,
+    Outcome,
+    Verdict,
+)
+
+_Row = Mapping[str, Any]
+_CONFIRMING_DAYS = 3
+_CONFIRMING_WITHIN = timedelta(days=7)  # an older suspicion says nothing about today
+
+
+@dataclass(frozen=True)
+class DayVerdict:
+    """The verdict on a day as a whole.
+
+    Attributes:
+        verdict: calm, suspect, alarm, standing or not enough subjects.
+        p_value: the smallest corrected one; None where nothing was tested.
+        reason: one sentence for people.
+    """
+
+    verdict: Outcome
+    p_value: float | None
+    reason: str
+
+    def row(self, settings: Monitoring) -> Verdict:
+        """As a row of the `drift` table."""
+        return Verdict(ALL, ALL, DAY, None, self.p_value, settings.alpha, 0, self.verdict.value)
+
+
+def day_verdict(
+    verdicts: Sequence[Verdict], history: Sequence[_Row], settings: Monitoring, day: date
+) -> DayVerdict:
+    """Decide on a day.
+
+    Confirmed is a drift whose p-value lies below `alpha` at once, or that was suspect on two of the
+    last three judged days of the same modality and sensor (within a week), by statistics of single
+    days (those of recent days repeat themselves). Within `cooldown_days` after an alarm it is
+    standing, if no other sensor has joined: nobody wants to be told every day.
+
+    Args:
+        verdicts: of the day.
+        history: rows of the `drift` table of earlier days, judged by the same model.
+        settings: thresholds and rules.
+        day: the day.
+    """
+    tested = [vars(row) for row in verdicts if row.statistic in TESTED and row.p_value is not None]
+    if not tested:
+        return DayVerdict(Outcome.NOT_ENOUGH, None, "too few comparable people on this day")
+    smallest = min(row["p_value"] for row in tested)
+    confirmed = _confirmed(tested, history, settings, day)
+    moved = confirmed or sensors(tested, MOVED)
+    if not moved:
+        return DayVerdict(Outcome.CALM, smallest, "nothing has moved")
+    words = "; ".join(_told(sensor, tested, history, day) for sensor in sorted(moved))
+    if not confirmed:
+        return DayVerdict(Outcome.SUSPECT, smallest, f"to be confirmed: {words}")
+    told = _last_alarm(history)
+    cooling = told is not None and day - told < timedelta(days=settings.cooldown_days)
+    if told is not None and cooling and confirmed <= _confirmed_since(told, history, settings):
+        return DayVerdict(Outcome.STANDING, smallest, f"alarm of {told} stands: {words}")
+    return DayVerdict(Outcome.ALARM, smallest, words)
+
+
+def _confirmed(
+    tested: Sequence[_Row], history: Sequence[_Row], settings: Monitoring, day: date
+) -> set[Sensor]:
+    found: set[Sensor] = set()
+    if settings.confirmation != "two_of_three":
+        found |= sensors(tested, (Outcome.ALARM,))
+    if settings.confirmation != "at_once":
+        found |= {
+            sensor
+            for sensor in sensors([row for row in tested if row["statistic"] in DAILY], MOVED)
+            if _was_suspect(sensor, history, day)
+        }
+    return found
+
+
+def _was_suspect(sensor: Sensor, history: Sequence[_Row], day: date) -> bool:
+    """Whether a sensor moved on one of the days before that count for its confirmation."""
+    moved = _moved_days(sensor, history, DAILY)
+    last = sorted(moved)[-(_CONFIRMING_DAYS - 1) :]
+    return any(moved[earlier] for earlier in last if day - earlier < _CONFIRMING_WITHIN)
+
+
+def _confirmed_since(told: date, history: Sequence[_Row], settings: Monitoring) -> set[Sensor]:
+    """Sensors whose drift was confirmed on the day of an alarm or later: they were told then."""
+    found: set[Sensor] = set()
+    for day, rows in by_day(history).items():
+        if day >= told:
+            tested = [row for row in rows if row["statistic"] in TESTED]
+            before = [row for row in history if row["day"] < day]
+            found |= _confirmed(tested, before, settings, day)
+    return found
+
+
+def _last_alarm(history: Sequence[_Row]) -> date | None:
+    alarms = [
+        row["day"]
+        for row in history
+        if row["statistic"] == DAY and row["verdict"] == Outcome.ALARM.value
+    ]
+    return max(alarms, default=None)
+
+
+def _told(sensor: Sensor, tested: Sequence[_Row], history: Sequence[_Row], day: date) -> str:
+    moved = [
+        f"{row['statistic']} (p = {row['p_value']:.3g})"
+        for row in tested
+        if sensor_of(row) == sensor and row["verdict"] in MOVED
+    ]
+    names = ", ".join(moved) or "suspect before"
+    return f"{named(sensor)}: {names}, since {since(sensor, history, day)}"
+
+
+def since(sensor: Sensor, history: Sequence[_Row], day: date) -> date:
+    """The first of the unusual days in a row, up to `day`, of this sensor."""
+    moved = _moved_days(sensor, history, TESTED)
+    first = day
+    for earlier in sorted(moved, reverse=True):
+        if not moved[earlier]:
+            break
+        first = earlier
+    return first
+
+
+def _moved_days(
+    sensor: Sensor, history: Sequence[_Row], statistics: Sequence[str]
+) -> dict[date, bool]:
+    """The judged days of a sensor, and whether any of these statistics moved on them."""
+    moved: dict[date, bool] = {}
+    for row in history:
+        if sensor_of(row) == sensor and row["statistic"] in statistics:
+            moved[row["day"]] = moved.get(row["day"], False) or row["verdict"] in MOVED
+    return moved

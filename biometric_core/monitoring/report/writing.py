@@ -1,0 +1,148 @@
+"""The report of a day: HTML to read in a minute, JSON to keep, a run in the Evidently workspace.
+
+The verdict is this project's own (`verdicts.py`): Evidently carries it as metrics with tests, with
+its own scores beside them.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, date, datetime, time
+from pathlib import Path
+from typing import Any
+
+from biometric_core.config import Config
+from biometric_core.monitoring.report import evidently_metrics, evidently_views
+from biometric_core.monitoring.report.facts import Facts, Row, earlier_rows, facts, rows_of
+from biometric_core.monitoring.report.pages import page
+from biometric_core.monitoring.report.table import TableRow, logged, table
+from biometric_core.monitoring.report.trend import trend_picture
+from biometric_core.monitoring.report.workspace import keep_run, prepare_project
+from biometric_core.monitoring.report.worst_probes import worst_probes
+from biometric_core.monitoring.verdicts import Group, Outcome, Verdict
+from biometric_core.storage.files import atomic_write, writable
+from biometric_core.storage.store import Store
+from biometric_core.tracking.runs import log_report
+
+
+def write_report(
+    store: Store,
+    config: Config,
+    day: date,
+    version: str,
+    groups: Sequence[Group],
+    verdicts: Sequence[Verdict],
+) -> str:
+    """Write `reports/<day>/drift.html` and `.json`, a run of the workspace and one of MLflow.
+
+    No subject and no file is named in it; images are in the HTML only, and only where
+    `monitoring.example_images` is set. Written again, it takes the earlier one's place.
+
+    Args:
+        store: where the reports go; earlier days for the trend come from its tables.
+        config: limits, number of rows drawn, seed, MLflow.
+        day: the day judged.
+        version: the model that looked at it.
+        groups: the day's probes.
+        verdicts: what was found, the day as a whole among it.
+
+    Returns:
+        Path of the HTML, relative to the storage root.
+
+    Raises:
+        StorageError: the disk is full or read-only.
+        ServiceError: MLflow can't be reached; the files are there all the same.
+    """
+    settings = config.monitoring
+    rows, earlier = rows_of(day, version, groups, verdicts), earlier_rows(store, day)
+    told, looked_at = facts(rows, earlier), table(groups, rows)
+    snapshot = _snapshot(config, told, rows, looked_at, groups)
+    html = page(
+        told,
+        looked_at,
+        trend_picture(store, rows, earlier, settings),
+        worst_probes(store, config, day, version, groups),
+        snapshot.get_html_str(as_iframe=False),
+        settings,
+    )
+    uri = _write(store, day, html, _json(told, rows, snapshot))
+    keep_run(config, day, snapshot, evidently_metrics.dashboard())
+    log_report(
+        config,
+        name=f"drift {day}",
+        directory=store.path(uri).parent,
+        metrics=logged(rows),
+        tags={
+            "day": day.isoformat(),
+            "model_version": version,
+            "verdict": told.outcome.value,
+            "alarm": str(told.outcome == Outcome.ALARM).lower(),
+        },
+    )
+    return uri
+
+
+def prepare_workspace(config: Config) -> Path:
+    """The workspace of the reports, with the model's project in it, to be served by Evidently.
+
+    Raises:
+        StorageError: the disk is full or read-only.
+    """
+    return prepare_project(config, evidently_metrics.dashboard()).parent
+
+
+def _snapshot(
+    config: Config,
+    told: Facts,
+    rows: Sequence[Row],
+    looked_at: Sequence[TableRow],
+    groups: Sequence[Group],
+) -> Any:
+    return evidently_views.run(
+        evidently_metrics.metrics(rows, config.monitoring),
+        evidently_metrics.additional_data(rows, told, looked_at),
+        groups,
+        config.monitoring,
+        timestamp=datetime.combine(told.day, time(), tzinfo=UTC),
+        metadata={"day": told.day.isoformat(), "model_version": told.version},
+        tags=["drift", told.outcome.value],
+        name=f"drift {told.day}",
+    )
+
+
+def _write(store: Store, day: date, html: str, text: str) -> str:
+    """Both files, the HTML last; returns its path under the storage root."""
+    path = store.path("reports", day.isoformat(), "drift.html")
+    with writable(store.root):
+        for file, content in ((path.with_suffix(".json"), text), (path, html)):
+            atomic_write(file, content.encode())
+            uri = store.publish(file)
+    return uri
+
+
+def _json(told: Facts, rows: Sequence[Row], snapshot: Any) -> str:
+    """Verdict, rows, and Evidently's metrics and tests, as JSON in the strict sense."""
+    evidently = json.loads(snapshot.json())
+    whole = {
+        "day": told.day.isoformat(),
+        "model_version": told.version,
+        "verdict": told.outcome.value,
+        "p_value": told.p_value,
+        "headline": told.headline,
+        "sentences": told.sentences,
+        "moved": [asdict(one) | {"since": one.since.isoformat()} for one in told.moved],
+        "rows": [{**row, "day": row["day"].isoformat()} for row in rows],
+        "metrics": evidently["metrics"],
+        "tests": evidently["tests"],
+    }
+    return json.dumps(_finite(whole), allow_nan=False, indent=1)
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for what JSON has no number for."""
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,139 @@
+"""What each capture is used for when a day is scored: enrolled, probe of reference or of the day.
+
+Two windows are scored the same way, so that drift statistics compare like with like:
+
+* the reference: of each identity one capture that was there when the model was trained, but that
+  it was not trained on: the reserved captures of training subjects, the latest of everybody else;
+* the day's captures.
+
+An identity is enrolled with its earliest captures, the same for both windows and at most
+`ENROLMENT_CAPTURES`: a template of more captures scores higher, which is no news about the sensor.
+Somebody new is enrolled with the first captures of the day and probed with the others.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+
+import numpy as np
+import numpy.typing as npt
+
+from biometric_core.data.capture_sets import CaptureSet
+from biometric_core.data.splits import reserved
+from biometric_core.history.changes import Change, outdated, renewed
+from biometric_core.schemas import Split
+
+ENROLMENT_CAPTURES = 2
+BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Roles:
+    """What each capture of one modality is used for; row numbers into the capture set.
+
+    Attributes:
+        reference: int64; probes of the reference window.
+        gallery_reference: int64; enrolled captures the reference is compared with.
+        current: int64; the day's probes.
+        gallery_current: int64; enrolled captures the day is compared with.
+        new_identities: how many identities were enrolled from the day itself.
+    """
+
+    reference: IntArray
+    gallery_reference: IntArray
+    current: IntArray
+    gallery_current: IntArray
+    new_identities: int
+
+
+def assign_roles(
+    captures: CaptureSet,
+    known: BoolArray,
+    day: date,
+    *,
+    answered: Sequence[Change] = (),
+    enough: int = 1,
+) -> Roles:
+    """Decide what each capture of one modality is used for.
+
+    Enrolment of an identity that was there when the model was trained is closed: captures that came
+    later would give the day better templates than the reference had.
+
+    Args:
+        captures: all acquired captures of one modality.
+        known: bool, (N,); captured before the model was trained.
+        day: the UTC day to score.
+        answered: drifts that the model has answered: of sensors that moved the reference then
+            begins on the day, for what came before is another sensor.
+        enough: subjects that a sensor's renewed reference needs; with fewer it holds everything.
+    """
+    start, end = (utc64(datetime.combine(d, time())) for d in (day, day + timedelta(days=1)))
+    identity = captures.identity
+    order = np.lexsort((captures.capture_id, captures.impression, captures.captured_at))
+    held_out = _held_out(captures, identity, known, order)
+    gallery = _enrolled(identity, order, known & ~held_out)
+    later = ~known & ~np.isin(identity, identity[gallery])
+    earlier = later & (captures.captured_at < start)
+    enrolled = gallery | _enrolled(identity, order, earlier)
+    today = ~known & (captures.captured_at >= start) & (captures.captured_at < end)
+    fresh = today & ~np.isin(identity, identity[enrolled])
+    first = _enrolled(identity, order, fresh, spare=1)  # at least one capture stays a probe
+    old = outdated(answered, captures.modality.value, captures.sensor, captures.captured_at)
+    reference = renewed(held_out, old, captures.sensor, captures.subject_id, enough)
+    return Roles(
+        reference=np.flatnonzero(reference),
+        gallery_reference=np.flatnonzero(gallery),
+        current=np.flatnonzero(today & ~first),
+        gallery_current=np.flatnonzero(enrolled | first),
+        new_identities=len(np.unique(identity[first])),
+    )
+
+
+def _enrolled(
+    identity: npt.NDArray[np.str_], order: IntArray, among: BoolArray, spare: int = 0
+) -> BoolArray:
+    """The captures that make the templates, bool (N,): the earliest of each identity.
+
+    Every template is made of `ENROLMENT_CAPTURES`; an identity with fewer (and `spare` more) has
+    none. One of fewer captures lies further from its probes: people with smaller templates in one
+    window than in the other would look like drift (measured: an alarm every day).
+    """
+    _, where, counts = np.unique(identity[among], return_inverse=True, return_counts=True)
+    count = np.zeros(len(identity), dtype=np.int64)
+    count[among] = counts[where]
+    enough = count >= ENROLMENT_CAPTURES + spare
+    return among & enough & (_rank(identity, order, among) < ENROLMENT_CAPTURES)
+
+
+def _held_out(
+    captures: CaptureSet, identity: npt.NDArray[np.str_], known: BoolArray, order: IntArray
+) -> BoolArray:
+    """The capture of each identity that probes the reference, bool (N,)."""
+    rows = np.flatnonzero(known)
+    held_out = np.zeros(len(captures), dtype=bool)
+    held_out[rows] = reserved(captures.select(rows))
+    others = known & (captures.split != Split.TRAIN.value)
+    _, where, counts = np.unique(identity[others], return_inverse=True, return_counts=True)
+    count = np.zeros(len(captures), dtype=np.int64)
+    count[others] = counts[where]
+    held_out |= others & (count > 1) & (_rank(identity, order, others) == count - 1)
+    return held_out
+
+
+def _rank(identity: npt.NDArray[np.str_], order: IntArray, among: BoolArray) -> IntArray:
+    """Place (0 is the first in `order`) of each row among its identity's rows of `among`, (N,)."""
+    ranks = np.full(len(identity), len(identity), dtype=np.int64)
+    rows = order[among[order]]
+    _, groups = np.unique(identity[rows], return_inverse=True)
+    by_group = np.argsort(groups, kind="stable")
+    sizes = np.bincount(groups)
+    starts = np.repeat(np.cumsum(sizes) - sizes, sizes)
+    ranks[rows[by_group]] = np.arange(len(rows)) - starts
+    return ranks
+
+
+def utc64(moment: datetime) -> np.datetime64:
+    """A time as the capture sets hold it; UTC where it names no zone."""
+    aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return np.datetime64(aware.replace(tzinfo=None), "us")

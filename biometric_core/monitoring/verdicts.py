@@ -1,0 +1,258 @@
+"""From the probes of a day to verdicts: one row for each modality, sensor and statistic.
+
+What the sensor delivers is tested: residuals, genuine scores, quality, failures to acquire, of the
+day and of the recent days; Holm's correction (1979) runs over all of them. The rest informs: who
+came, and what the measures were.
+"""
+
+import math
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from enum import StrEnum
+
+from biometric_core.config import Monitoring
+from biometric_core.history.changes import named
+from biometric_core.monitoring import drift_tests
+from biometric_core.monitoring.drift_tests import Statistic
+from biometric_core.monitoring.permutation_tests import Design, design, holm
+from biometric_core.monitoring.windows import MEASURES, Attempts, Window
+
+FAILURE_RATE = "failure_rate"
+QUALITY, SHARPNESS, CONTRAST, BRIGHTNESS = MEASURES
+UNIDENTIFIED = "unidentified"
+TESTED = (*drift_tests.DAILY, *drift_tests.TREND)
+DAY = "day"
+ALL = "all"
+
+
+class Outcome(StrEnum):
+    """What a row says."""
+
+    CALM = "calm"
+    SUSPECT = "suspect"  # below the weaker threshold only: one such day is no alarm
+    ALARM = "alarm"
+    STANDING = "standing"  # of a day: confirmed, but the alarm of this drift was sent before
+    NOT_ENOUGH = "not_enough_subjects"
+    INFORMATION = "information"  # never raises an alarm
+
+
+CONFIRMED = (Outcome.ALARM, Outcome.STANDING)
+MOVED = (*CONFIRMED, Outcome.SUSPECT)
+SEVERITY = (*MOVED, Outcome.NOT_ENOUGH, Outcome.CALM)
+"""The worst first. Information is no verdict."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """What one sensor delivered in a stretch of time.
+
+    Attributes:
+        probes: whose identity is enrolled.
+        attempts: all captures.
+    """
+
+    probes: Window
+    attempts: Attempts
+
+
+@dataclass(frozen=True)
+class Group:
+    """A day of one modality and sensor, and the reference it is compared with.
+
+    Attributes:
+        modality: of the probes.
+        sensor: of the day's probes.
+        reference: probes of the reference window, and attempts before the model was trained.
+        today: probes and attempts of the day.
+        recent: those of the recent days and the day, weighted by age; None where the day stands
+            alone.
+        unidentified: probes of the day with nobody enrolled to compare with; kept apart.
+    """
+
+    modality: str
+    sensor: str
+    reference: Span
+    today: Span
+    recent: Span | None = None
+    unidentified: int = 0
+
+    @property
+    def name(self) -> str:
+        """For people: modality and sensor."""
+        return named((self.modality, self.sensor))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One row of the `drift` table, without day, model and report.
+
+    Attributes:
+        modality, sensor, statistic: what was looked at.
+        value: of the statistic; None where it could not be computed.
+        p_value: corrected where tested, plain for `information`; None where there is none.
+        threshold: an alarm has a p-value below it; None for information.
+        subjects: subjects that could be compared.
+        verdict: an `Outcome`.
+        raw_p_value: before the correction; None where nothing was tested.
+    """
+
+    modality: str
+    sensor: str
+    statistic: str
+    value: float | None
+    p_value: float | None
+    threshold: float | None
+    subjects: int
+    verdict: str
+    raw_p_value: float | None = None
+
+
+def judge(groups: Sequence[Group], settings: Monitoring, day: date) -> list[Verdict]:
+    """Judge a day.
+
+    A group gets a verdict when it has at least `min_subjects` comparable subjects, and enough for
+    an alarm to be possible at all; else it says so instead of guessing.
+
+    Args:
+        groups: one for each modality and sensor of the day.
+        settings: thresholds, permutations, least number of subjects, seed.
+        day: makes the permutations of each day their own, and the same at every run.
+    """
+    tests = [_tests(group) for group in groups]
+    every = [test for found in tests for test in found]
+    able = _able(every, settings)
+    # Fewer relabellings than this, and the correction would leave no p-value below alpha.
+    count = sum(len(test.names) for test, ok in zip(every, able, strict=True) if ok)
+    permutations = max(settings.permutations, math.ceil(2 * max(1, count) / settings.alpha))
+    enough = iter(able)
+    rows: list[Verdict] = []
+    for group, planned in zip(groups, tests, strict=True):
+        for test in planned:
+            seed = _seed(settings.seed, day, group, test.prefix + test.kind)
+            rows += test.verdicts(group, next(enough), permutations, seed)
+        rows += _information(group, settings, _seed(settings.seed, day, group, "population"))
+    return _corrected(rows, settings)
+
+
+@dataclass(frozen=True)
+class _Test:
+    """Tests of one kind on one span: a shared design, several statistics."""
+
+    kind: str
+    prefix: str
+    names: tuple[str, ...]
+    plan: Design
+    span: Span
+
+    def verdicts(
+        self, group: Group, enough: bool, permutations: int, seed: list[int]
+    ) -> Iterator[Verdict]:
+        found: dict[str, Statistic] = {}
+        if enough:
+            found = {one.name: one for one in self._run(group.reference, permutations, seed)}
+        for name in self.names:
+            one = found.get(name)
+            yield Verdict(
+                group.modality,
+                group.sensor,
+                self.prefix + name,
+                one.value if one else None,
+                one.p_value if one else None,
+                None,
+                self.plan.subjects,
+                Outcome.NOT_ENOUGH.value,
+                one.p_value if one else None,
+            )
+
+    def _run(self, reference: Span, permutations: int, seed: list[int]) -> list[Statistic]:
+        if self.kind == _PROBES:
+            return drift_tests.probe_tests(
+                reference.probes, self.span.probes, self.plan, permutations=permutations, seed=seed
+            )
+        return [
+            drift_tests.failure_test(
+                reference.attempts,
+                self.span.attempts,
+                self.plan,
+                permutations=permutations,
+                seed=seed,
+            )
+        ]
+
+
+_PROBES, _ATTEMPTS = "probes", "attempts"
+
+
+def _tests(group: Group) -> list[_Test]:
+    found = []
+    for prefix, span in (("", group.today), (drift_tests.TREND_PREFIX, group.recent)):
+        if span is not None:
+            of_probes = design(group.reference.probes, span.probes)
+            of_attempts = design(group.reference.attempts, span.attempts)
+            found.append(_Test(_PROBES, prefix, drift_tests.DAILY[:3], of_probes, span))
+            found.append(_Test(_ATTEMPTS, prefix, drift_tests.DAILY[3:], of_attempts, span))
+    return found
+
+
+def _able(tests: Sequence[_Test], settings: Monitoring) -> list[bool]:
+    enough = [test.plan.subjects >= settings.min_subjects for test in tests]
+    count = sum(len(test.names) for test, ok in zip(tests, enough, strict=True) if ok)
+    return [
+        ok and test.plan.smallest_p * count < settings.alpha
+        for ok, test in zip(enough, tests, strict=True)
+    ]
+
+
+def _corrected(rows: Sequence[Verdict], settings: Monitoring) -> list[Verdict]:
+    """The same rows with corrected p-values and outcomes."""
+    tested = [row.raw_p_value for row in rows if row.raw_p_value is not None]
+    corrected = iter(holm(tested))
+    result = []
+    for row in rows:
+        if row.raw_p_value is not None:
+            p_value = next(corrected)
+            outcome = outcome_of(p_value, settings).value
+            row = replace(row, p_value=p_value, verdict=outcome)
+        if row.statistic in TESTED:
+            row = replace(row, threshold=settings.alpha)
+        result.append(row)
+    return result
+
+
+def outcome_of(p_value: float, settings: Monitoring) -> Outcome:
+    """What a corrected p-value says by itself."""
+    if p_value < settings.alpha:
+        return Outcome.ALARM
+    return Outcome.SUSPECT if p_value < settings.suspect_alpha else Outcome.CALM
+
+
+def _seed(seed: int, day: date, group: Group, what: str) -> list[int]:
+    name = f"{group.modality}/{group.sensor}/{what}"
+    return [seed, day.toordinal(), zlib.crc32(name.encode())]
+
+
+def _information(group: Group, settings: Monitoring, seed: list[int]) -> list[Verdict]:
+    def row(name: str, value: float, p_value: float | None = None, subjects: int = 0) -> Verdict:
+        outcome = Outcome.INFORMATION.value
+        return Verdict(group.modality, group.sensor, name, value, p_value, None, subjects, outcome)
+
+    probes, attempts = group.today.probes, group.today.attempts
+    rows = []
+    if len(probes):
+        rows += [row(name, value) for name, value in zip(MEASURES, means(probes), strict=True)]
+    population = drift_tests.population_test(
+        group.reference.probes, probes, permutations=settings.permutations, seed=seed
+    )
+    if population is not None:
+        rows.append(row(population.name, population.value, population.p_value, population.subjects))
+    if len(attempts):
+        rows.append(row(FAILURE_RATE, float(attempts.failed.mean())))
+    rows.append(row(UNIDENTIFIED, float(group.unidentified)))
+    return rows
+
+
+def means(probes: Window) -> list[float]:
+    """Mean of each of `windows.MEASURES`."""
+    return [float(value) for value in probes.measures.mean(axis=0)]

@@ -1,0 +1,1 @@
+"""Work in pieces: in this process, over processes, threads or Ray."""

@@ -1,0 +1,191 @@
+"""Both models on the same captures, now: is the challenger fit for release, and is it better?
+
+Pure: recognisers and captures in, a verdict with all its numbers out. `gate` acts on it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from biometric_core.config import Config, Gate
+from biometric_core.data.capture_sets import CaptureSet
+from biometric_core.evaluation.figures import Scored, scored
+from biometric_core.history.changes import BoolArray, Change
+from biometric_core.matching import error_rates
+from biometric_core.matching.comparisons import Comparisons
+from biometric_core.promotion.improvement import Improvement, improvement, measured
+from biometric_core.promotion.release import check_release
+from biometric_core.recogniser import FUSED, Recogniser
+from biometric_core.schemas import Modality
+
+Sets = Mapping[Modality, CaptureSet]
+Latency = Mapping[str, float] | None
+Pair = tuple[Comparisons, Comparisons]
+"""The same comparisons by the champion and by the challenger."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate concludes; `numbers` is JSON-able and holds every figure looked at."""
+
+    promote: bool
+    reason: str
+    numbers: dict[str, Any]
+
+
+def judge(
+    challenger: Recogniser,
+    champion: Recogniser | None,
+    sets: Sets,
+    config: Config,
+    *,
+    latency: Latency = None,
+    change: Change | None = None,
+) -> Verdict:
+    """Judge a challenger on captures of subjects that neither model was trained on.
+
+    Without a champion the release thresholds alone decide; with one, `compare` as well.
+
+    Args:
+        challenger: the candidate.
+        champion: the model in use, None before the first.
+        sets: captures by modality; those of subjects either was trained on are left out.
+        config: `gate` and `release` decide.
+        latency: of the challenger, as `evaluate.latency` measures it.
+        change: after drift, what changed.
+
+    Raises:
+        ModelError: a model gives numbers that are not finite.
+    """
+    unseen = _unseen(sets, challenger, champion)
+    common = _common(challenger, champion)
+    own = scored(challenger, unseen, common)
+    fused = own.comparisons.get(FUSED)
+    subjects = 0 if fused is None else len(np.unique(fused.subject_a[fused.mated]))
+    figures = {**_eers(own), "latency": dict(latency) if latency else None}
+    release_ok, reasons = check_release({**figures, "reasons": own.reasons}, config.release)
+    numbers = {
+        "subjects": subjects,
+        "captures": {modality.value: len(found) for modality, found in unseen.items()},
+        "challenger": figures,
+        "release": {"ok": release_ok, "reasons": reasons},
+    }
+    if subjects < config.gate.min_subjects:
+        reason = f"{subjects} test subjects with mated comparisons, gate.min_subjects is "
+        return Verdict(False, f"{reason}{config.gate.min_subjects}", numbers)
+    if not release_ok:
+        failed = [line for line in reasons if line.startswith("failed")]
+        return Verdict(False, "not fit for release: " + "; ".join(failed), numbers)
+    if champion is None:
+        return Verdict(True, "no champion yet, and every release threshold holds", numbers)
+    other = scored(champion, unseen, common)
+    numbers["champion"] = _eers(other)
+    pairs = {
+        modality: (other.comparisons[modality.value], own.comparisons[modality.value])
+        for modality in common
+        if modality.value in own.comparisons
+    }
+    rows = None if change is None else {m: change.changed(unseen[m]) for m in pairs}
+    found = compare(pairs, rows, config.gate)
+    return replace(found, numbers={**numbers, **found.numbers})
+
+
+def compare(
+    pairs: Mapping[Modality, Pair], changed: Mapping[Modality, BoolArray] | None, settings: Gate
+) -> Verdict:
+    """Hold two models against each other on the same comparisons of single captures.
+
+    Without a change the challenger must be better on all of them: Cllr lower by more than a switch
+    is worth (the whole interval over subjects), and an EER that is no worse. After one it must be
+    better on the comparisons that involve a changed capture, and no worse on the others.
+
+    Args:
+        pairs: by modality, the comparisons by the champion and by the challenger.
+        changed: by modality, bool (N,): which of the compared captures the changed sensor took.
+        settings: margins, least improvement, bootstrap.
+    """
+    for one, other in pairs.values():
+        if not one.same_pairs(other):
+            raise ValueError("champion and challenger must be scored on exactly the same pairs")
+    parts = {"all": list(pairs.values())}
+    if changed is not None:
+        new = {m: changed[m][one.first] | changed[m][one.second] for m, (one, _) in pairs.items()}
+        for name, rows in (("new", new), ("old", {m: ~found for m, found in new.items()})):
+            parts[name] = [(a.select(rows[m]), b.select(rows[m])) for m, (a, b) in pairs.items()]
+    found = {}
+    for name, part in parts.items():
+        champion, challenger = (measured([pair[i] for pair in part], settings) for i in (0, 1))
+        found[name] = improvement(champion, challenger, settings)
+    return conclude(found, settings)
+
+
+def conclude(found: Mapping[str, Improvement], settings: Gate) -> Verdict:
+    """The verdict on what was measured.
+
+    Args:
+        found: on `all` comparisons; after drift also on those with a changed capture (`new`) and
+            on the others (`old`).
+        settings: margins and least improvement.
+    """
+    numbers = {
+        "improvement": {name: one.numbers(settings) for name, one in found.items()},
+        "margins": {"cllr": settings.margin_cllr, "eer": settings.margin},
+    }
+    least = settings.min_subjects
+    few = [f"{one.subjects} on the {name}" for name, one in found.items() if one.subjects < least]
+    if few:
+        reason = f"too few subjects to compare ({', '.join(few)} captures; gate.min_subjects is "
+        return Verdict(False, f"{reason}{least})", numbers)
+    if "new" in found:
+        promote, reason = _after_drift(found["old"], found["new"], settings)
+    else:
+        promote, reason = _ordinary(found["all"], settings)
+    return Verdict(promote, reason, numbers)
+
+
+def _ordinary(found: Improvement, settings: Gate) -> tuple[bool, str]:
+    better = found.better(settings)
+    word = "proven" if better else "not proven"
+    return better, f"improvement {word}: {found}; {_asked(found, settings)}"
+
+
+def _after_drift(old: Improvement, new: Improvement, settings: Gate) -> tuple[bool, str]:
+    kept, better = old.no_worse(settings), new.better(settings)
+    reason = (
+        f"after drift, on changed captures {'' if better else 'not proven '}better: {new}; "
+        f"{_asked(new, settings)}. On old captures {'' if kept else 'not '}shown to be worse by "
+        f"less than {settings.margin_cllr:g} bits and {100 * settings.margin:g} points: {old}"
+    )
+    return kept and better, reason
+
+
+def _asked(found: Improvement, settings: Gate) -> str:
+    margin = 100 * settings.margin
+    return f"asked for: more than {found.worth(settings):.2g} bits, above -{margin:g} points"
+
+
+def _unseen(sets: Sets, *models: Recogniser | None) -> dict[Modality, CaptureSet]:
+    trained = [name for model in models if model is not None for name in model.subjects]
+    chosen = {m: found.select(~np.isin(found.subject_id, trained)) for m, found in sets.items()}
+    return {modality: found for modality, found in chosen.items() if len(found)}
+
+
+def _common(challenger: Recogniser, champion: Recogniser | None) -> tuple[Modality, ...]:
+    known = challenger.modalities if champion is None else champion.modalities
+    return tuple(modality for modality in challenger.modalities if modality in known)
+
+
+def _eers(found: Scored) -> dict[str, Any]:
+    names = (*(modality.value for modality in Modality), FUSED)
+    figures: dict[str, Any] = dict.fromkeys(names)
+    for name in names:
+        comparisons = found.comparisons.get(name)
+        if comparisons is not None and not error_rates.one_kind(comparisons.mated):
+            figures[name] = {
+                "eer": error_rates.eer(comparisons.scores, comparisons.mated),
+                "n_mated": comparisons.n_mated,
+                "n_non_mated": comparisons.n_non_mated,
+            }
+    return figures

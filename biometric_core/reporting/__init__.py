@@ -1,0 +1,1 @@
+"""What people read, whatever it is about: pictures, sections, pages, words."""

@@ -1,0 +1,77 @@
+"""Tables of batch inference: .parquet, .csv or Delta, each there as a whole or not at all."""
+
+import csv
+import json
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import DeltaTable, write_deltalake
+
+from biometric_core.errors import ConfigError
+from biometric_core.storage.delta import explained
+from biometric_core.storage.files import aside, writable
+
+Write = Callable[[Path, pa.Schema, Iterable[pa.RecordBatch]], None]
+DELTA = ".delta"
+
+
+def writer(out: str) -> Write:
+    """The function that writes the kind of table that the path `out` names.
+
+    Raises:
+        ConfigError: it names none, or one on an object store.
+    """
+    if "://" in out:
+        raise ConfigError(f"predict writes to a local disk, not to {out}: name a file or folder")
+    target = Path(out)
+    if target.suffix in _FILES:
+        return _FILES[target.suffix]
+    if target.suffix == DELTA or DeltaTable.is_deltatable(str(target)):
+        return _delta
+    raise ConfigError(
+        f"predict writes .parquet, .csv or a Delta table ({DELTA}, or a folder that is one), "
+        f"not {target.suffix or 'no suffix'!r}"
+    )
+
+
+def _parquet(target: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+    with _aside(target) as path, pq.ParquetWriter(path, schema) as table:
+        for batch in batches:
+            table.write_batch(batch)
+
+
+def _csv(target: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+    with _aside(target) as path, path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, schema.names)
+        table.writeheader()
+        for batch in batches:
+            table.writerows(_flat(row) for row in batch.to_pylist())
+
+
+def _flat(row: dict[str, object]) -> dict[str, object]:
+    """CSV has no lists: an embedding is JSON."""
+    return row | {"embedding": json.dumps(row["embedding"])} if row.get("embedding") else row
+
+
+def _delta(target: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+    # Through a file: a run that fails half-way must not leave files in the table's folder.
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+        whole = Path(folder) / "rows.parquet"
+        _parquet(whole, schema, batches)
+        with pq.ParquetFile(whole) as rows, explained(target.name, str(target)):
+            reader = pa.RecordBatchReader.from_batches(schema, rows.iter_batches())
+            write_deltalake(str(target), reader, mode="overwrite", schema_mode="overwrite")
+
+
+_FILES: dict[str, Write] = {".parquet": _parquet, ".csv": _csv}
+
+
+@contextmanager
+def _aside(target: Path) -> Iterator[Path]:
+    with writable(str(target.parent)), aside(target) as path:
+        yield path

@@ -1,0 +1,1 @@
+"""What can be run: file = command = function."""

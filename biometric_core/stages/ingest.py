@@ -1,0 +1,274 @@
+"""Files of a source to rows of `captures`; what can't be one goes to `quarantine`."""
+
+import logging
+import os
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePath, PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from biometric_core.config import Config
+from biometric_core.data.intake import CLUTTER, DUPLICATE, UNREAD, Examined, Intake
+from biometric_core.data.splits import assign
+from biometric_core.errors import CaptureRefused, DataError, SourceError
+from biometric_core.parallel.progress import track
+from biometric_core.parallel.threads import map_threads
+from biometric_core.schemas import TABLES
+from biometric_core.sources.reader import open_source
+from biometric_core.sources.sensor_folders import sensor_of
+from biometric_core.storage.files import is_remote
+from biometric_core.storage.store import Store
+
+_log = logging.getLogger(__name__)
+_FILES_PER_COMMIT = 8192  # of those seen, so that a run done again makes the same commits
+_REMOTE_THREADS = 16  # they wait for the object store, not for a processor
+
+
+@dataclass(frozen=True)
+class IngestResult:
+    """What a run of `ingest` saw and did.
+
+    Attributes:
+        seen: files of the source.
+        added: new captures.
+        known: files whose image the same subject has already.
+        refused: files that are no capture.
+        duplicates: how many of them are the image of another subject.
+        quarantined: refused files that were not in the table yet.
+        reasons: refused files by reason.
+        subjects: in the whole table.
+        splits: subjects of the whole table by split.
+    """
+
+    seen: int
+    added: int
+    known: int
+    refused: int
+    duplicates: int
+    quarantined: int
+    reasons: dict[str, int]
+    subjects: int
+    splits: dict[str, int]
+
+
+def ingest(
+    config: Config,
+    *,
+    source: str,
+    captured_at: datetime | None = None,
+    sensor: str | None = None,
+    kind: str = "folder",
+) -> IngestResult:
+    """Take the captures of a source in; doing it again adds nothing.
+
+    Images are copied under the storage root by content, so the record no longer needs the source.
+    What lies in a folder `sensor=NAME` was taken by that sensor (`sources.sensor_folder`); of one
+    image from two sensors the first counts, and the other is known.
+    Files are taken in the order of their paths and committed some thousands at a time: a run
+    that was cut short and is done again ends with the tables of an undisturbed one. Several runs at
+    once are safe. A file that was refused before (it was unreadable, or over a limit that has been
+    raised) and is accepted now leaves the quarantine; one that was replaced by another file stays.
+
+    Args:
+        config: limits, gates and shares of the splits.
+        source: a folder, a .zip, or either as `s3://...`, in a layout `sources.layouts` knows.
+        captured_at: when the captures were taken; now when None.
+        sensor: what took those in no folder of a sensor; when None the sensor whose folder the
+            source itself is, else `source.sensor` of the configuration.
+        kind: kind of source for the record; never a name or path.
+
+    Raises:
+        SourceError: the source is missing, no data set, or a folder of a sensor with no fit name.
+        StorageError: no space left, or the storage root can't be written to.
+        DataError: a gate failed (too many refused files or duplicates, too few subjects); what was
+            accepted and what was refused is in the tables all the same.
+    """
+    taken_at = captured_at or datetime.now(UTC)
+    files = open_source(source, config.ingest)
+    run = _Run(config, taken_at, sensor or _named_by(source) or config.source.sensor, kind)
+    remote = is_remote(source) or is_remote(config.storage.root)
+    threads = _REMOTE_THREADS if remote else len(os.sched_getaffinity(0))
+    examined = map_threads(run.intake, files, threads)
+    for file in track(examined, total=len(files), description="taking captures in"):
+        run.take(file)
+    run.commit()
+    result = run.result()
+    _log.info(
+        "took in %d captures, %d known, %d refused", result.added, result.known, result.refused
+    )
+    _check_gates(config, result)
+    return result
+
+
+def _named_by(source: str) -> str | None:
+    """The sensor whose folder the source itself is: what lies in it doesn't name one any more."""
+    folder = PurePosixPath(source) if is_remote(source) else Path(source).resolve()
+    try:
+        return sensor_of(PurePosixPath(folder.name, "any"))
+    except CaptureRefused as refusal:
+        raise SourceError(f"the source can't tell its sensor: {refusal.detail}") from None
+
+
+class _Run:
+    """One run: who each known image is of, and what is not committed yet."""
+
+    def __init__(self, config: Config, captured_at: datetime, sensor: str, kind: str) -> None:
+        self.config = config
+        self.store = Store.of(config)
+        self.record = {"captured_at": captured_at, "source": kind}
+        self.owners = _owners(self.store)
+        self.intake = Intake(config, self.store, self.owners, sensor)
+        self.fresh: list[Examined] = []
+        self.accepted: list[tuple[PurePath, str]] = []  # path and content
+        self.quarantine: list[dict[str, Any]] = []
+        self.seen = self.added = self.known = self.quarantined = 0
+        self.reasons: Counter[str] = Counter()
+
+    def take(self, file: Examined) -> None:
+        """Add one file, as a capture or as a refused file; of equal images the first one counts."""
+        self.seen += 1
+        if file.refusal is not None:
+            self._refuse(file, file.refusal)
+        elif file.content in self.owners:
+            self._repeat(file, self.owners[file.content])
+        else:
+            self.owners[file.content] = file.subject
+            self.fresh.append(file)
+            self.accepted.append((file.path, file.content))
+        if self.seen % _FILES_PER_COMMIT == 0:
+            self.commit()
+
+    def _repeat(self, file: Examined, owner: str) -> None:
+        if owner == file.subject:
+            self.known += 1
+            self.accepted.append((file.path, file.content))
+        else:
+            refusal = CaptureRefused(DUPLICATE, "another subject has this very image")
+            self._refuse(file, refusal)
+
+    def _refuse(self, file: Examined, refusal: CaptureRefused) -> None:
+        self.reasons[refusal.reason] += 1
+        namespace = self.config.source.namespace
+        self.quarantine.append(
+            {
+                "file_id": self.intake.names.of_file(namespace, file.path, file.content),
+                "reason": refusal.reason,
+                "detail": refusal.detail,
+                "modality": file.modality,
+                "source": self.record["source"],
+                "captured_at": self.record["captured_at"],
+                "bytes": file.size,
+            }
+        )
+
+    def commit(self) -> None:
+        """Write what was taken: captures in one commit, then the refused files in others."""
+        appended: set[str] = set()
+
+        def complete(rows: pa.Table) -> pa.Table:
+            appended.clear()
+            appended.update(rows["capture_id"].to_pylist())
+            return self._with_splits(rows)
+
+        rows = [{**self.record, **file.row} for file in self.fresh]
+        added = self.store.append_new("captures", _table("captures", rows), complete)
+        self.added += added
+        if added < len(rows):
+            self._taken_meanwhile([f for f in self.fresh if not added or f.content not in appended])
+        self.quarantined += self.store.append_new(
+            "quarantine", _table("quarantine", self.quarantine)
+        )
+        self._release()
+        self.fresh, self.accepted, self.quarantine = [], [], []
+
+    def _release(self) -> None:
+        """Remove the rows of `quarantine` that are of accepted files; a plain run has none."""
+        if self.store.version("quarantine") is None:
+            return
+        name, namespace = self.intake.names.of_file, self.config.source.namespace
+        ids = {name(namespace, path, c) for path, read in self.accepted for c in (read, UNREAD)}
+        ids -= {row["file_id"] for row in self.quarantine}  # in a zip a name may come twice
+        among = pc.field("file_id").isin(pa.array(sorted(ids), pa.string()))
+        rows = self.store.read("quarantine", ["file_id"], among)
+        if rows.num_rows:
+            found = ", ".join(f"'{one}'" for one in rows["file_id"].to_pylist())
+            self.store.delete("quarantine", f"file_id IN ({found})")
+
+    def _taken_meanwhile(self, files: list[Examined]) -> None:
+        """Somebody else took these images in since this run began."""
+        ids = pa.array([file.content for file in files], pa.string())
+        owners = _owners(self.store, pc.field("capture_id").isin(ids))
+        self.owners |= owners
+        for file in files:
+            self._repeat(file, owners[file.content])
+
+    def _with_splits(self, rows: pa.Table) -> pa.Table:
+        first = rows.group_by("subject_id").aggregate([("capture_id", "min")])
+        smallest = dict(
+            zip(first["subject_id"].to_pylist(), first["capture_id_min"].to_pylist(), strict=True)
+        )
+        splits = assign(_splits(self.store), smallest, self.config.splits)
+        column = pa.array([splits[subject] for subject in rows["subject_id"].to_pylist()])
+        return rows.set_column(rows.schema.get_field_index("split"), "split", column)
+
+    def result(self) -> IngestResult:
+        """What the run did, and whom the tables hold now."""
+        splits = _splits(self.store)
+        return IngestResult(
+            seen=self.seen,
+            added=self.added,
+            known=self.known,
+            refused=self.reasons.total(),
+            duplicates=self.reasons[DUPLICATE],
+            quarantined=self.quarantined,
+            reasons=dict(self.reasons),
+            subjects=len(splits),
+            splits=dict(Counter(splits.values())),
+        )
+
+
+def _owners(store: Store, which: pc.Expression | None = None) -> dict[str, str]:
+    """Subject by capture id. A subject's captures share one string: there may be millions."""
+    found: dict[str, str] = {}
+    subjects: dict[str, str] = {}
+    for batch in store.scan("captures", ["capture_id", "subject_id"], which):
+        for capture, subject in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            found[capture] = subjects.setdefault(subject, subject)
+    return found
+
+
+def _splits(store: Store) -> dict[str, str]:
+    """Split by subject, of all subjects in the captures table."""
+    rows = store.read("captures", ["subject_id", "split"])
+    found = rows.group_by("subject_id").aggregate([("split", "min")])
+    return dict(zip(found["subject_id"].to_pylist(), found["split_min"].to_pylist(), strict=True))
+
+
+def _table(name: str, rows: list[dict[str, Any]]) -> pa.Table:
+    return pa.Table.from_pylist(rows, schema=TABLES[name])
+
+
+def _check_gates(config: Config, result: IngestResult) -> None:
+    offered = result.seen - result.reasons.get(CLUTTER, 0)
+    limits = config.ingest
+    refused = result.refused - result.reasons.get(CLUTTER, 0)
+    if offered and refused / offered > limits.max_refused_share:
+        raise DataError(
+            f"{refused} of {offered} files were refused (ingest.max_refused_share is "
+            f"{limits.max_refused_share}): {result.reasons}; the quarantine table has each reason"
+        )
+    if offered and result.duplicates / offered > limits.max_duplicates_share:
+        raise DataError(
+            f"{result.duplicates} of {offered} files are the image of another subject "
+            f"(ingest.max_duplicates_share is {limits.max_duplicates_share}): check whether the "
+            "source names its subjects otherwise than an earlier one"
+        )
+    if result.subjects < limits.min_subjects:
+        raise DataError(
+            f"{result.subjects} subjects in the captures table, ingest.min_subjects is "
+            f"{limits.min_subjects}: add captures or check the layout of the source"
+        )

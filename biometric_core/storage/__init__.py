@@ -1,0 +1,1 @@
+"""Tables of record and files, under a folder or an object store."""

@@ -1,0 +1,1 @@
+"""From capture sets to a recogniser."""

@@ -1,0 +1,167 @@
+"""Fit the recogniser: resumable after any epoch, the same result for the same seed."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import torch
+from torch import Tensor
+
+from biometric_core.config import Config
+from biometric_core.errors import DataError
+from biometric_core.recogniser.network import BiometricNet, ModelSpec
+from biometric_core.schemas import Modality
+from biometric_core.training import checkpoint
+from biometric_core.training.batches import Classes
+from biometric_core.training.checkpoint import TrainingState
+from biometric_core.training.trainer import Sets, Trainer
+
+OnEpoch = Callable[[int, dict[str, float]], None]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Fitted:
+    """A trained network and how it got there.
+
+    Attributes:
+        spec: how to build the network.
+        state: its tensors after the best epoch, on the CPU.
+        subjects: classes of the fused head, in order.
+        identities: classes of the identity heads, in order.
+        history: per epoch: `epoch`, `loss` and its parts, `lr`, `seconds`, `samples_per_second`,
+            `data_seconds` and `data_share` (time spent waiting for batches),
+            and `eer_<modality>`, `separation_<modality>` of the validation subjects.
+        epochs_run: epochs that were run.
+        best_epoch: the one whose tensors these are, from 1.
+    """
+
+    spec: ModelSpec
+    state: dict[str, Tensor]
+    subjects: tuple[str, ...]
+    identities: dict[Modality, tuple[str, ...]]
+    history: list[dict[str, float]]
+    epochs_run: int
+    best_epoch: int
+
+    @classmethod
+    def of(cls, trainer: Trainer) -> "Fitted":
+        """What a trainer has reached."""
+        state, classes = trainer.state, trainer.classes
+        return cls(
+            trainer.spec,
+            state.best,
+            classes.subjects,
+            classes.identities,
+            state.history,
+            state.epochs_run,
+            state.best_epoch,
+        )
+
+    def network(self) -> BiometricNet:
+        """The trained network, in evaluation mode."""
+        net = BiometricNet(self.spec)
+        net.load_state_dict(self.state)
+        return net.eval()
+
+
+def fit(
+    train: Sets,
+    validation: Sets,
+    config: Config,
+    *,
+    checkpoint_dir: Path | None = None,
+    resume: bool = True,
+    on_epoch: OnEpoch | None = None,
+) -> Fitted:
+    """Fit the recogniser on the training captures.
+
+    Args:
+        train: captures by modality; one modality is enough, and one capture of an identity.
+        validation: captures of other subjects for early stopping; the training loss decides if
+            they hold no mated pair.
+        config: `training` decides; with more than one worker the fit runs under Ray Train.
+        checkpoint_dir: where the state is kept after each epoch; nowhere when None.
+        resume: go on from the state found there, if it is of this configuration and these data.
+        on_epoch: called after each epoch (from 1) with its metrics, once the state is kept.
+
+    Raises:
+        DataError: fewer than `training.min_subjects` subjects, or a subject in both sets.
+        ModelError: the state found is damaged or a pickle, or the loss is not finite.
+    """
+    _check(train, validation, config)
+    if config.training.workers > 1:
+        from biometric_core.training.ray_workers import fit_distributed
+
+        return fit_distributed(
+            train,
+            validation,
+            config,
+            checkpoint_dir=checkpoint_dir,
+            resume=resume,
+            on_epoch=on_epoch,
+        )
+    with _threads(config.training.threads):
+        trainer = Trainer(train, validation, config)
+        if checkpoint_dir is not None and resume:
+            found = found_state(checkpoint_dir, trainer.state.digest)
+            if found is not None:
+                trainer.restore(found)
+        while not trainer.state.finished:
+            metrics = trainer.run_epoch()
+            if checkpoint_dir is not None:
+                checkpoint.save(trainer.state, checkpoint_dir)
+            if on_epoch is not None:
+                on_epoch(trainer.state.epochs_run, metrics)
+        return Fitted.of(trainer)
+
+
+def found_state(folder: Path, digest: str) -> TrainingState | None:
+    """The state kept in `folder`, None where there is none of this fit.
+
+    Raises:
+        ModelError: the file is damaged or a pickle.
+    """
+    path = folder / checkpoint.FILE_NAME
+    if not path.exists():
+        return None
+    state = checkpoint.load(path)
+    if state.digest != digest:
+        _log.warning(
+            "the checkpoint is of another configuration or other data (%s, not %s): starting over",
+            state.digest,
+            digest,
+        )
+        return None
+    _log.info("going on after epoch %d", state.epochs_run)
+    return state
+
+
+def _check(train: Sets, validation: Sets, config: Config) -> None:
+    subjects = set(Classes.of(train).subjects)
+    least = config.training.min_subjects
+    if len(subjects) < least:
+        raise DataError(
+            f"{len(subjects)} training subjects with usable captures, training.min_subjects is "
+            f"{least}: ingest more people"
+        )
+    both = subjects & set(Classes.of(validation).subjects)
+    if both:
+        raise DataError(f"{len(both)} subjects are in training and validation: split by subject")
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Use `count` threads inside, as many as before afterwards."""
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(count or before[0])
+    cv2.setNumThreads(count or before[1])
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])
