@@ -29,7 +29,7 @@ from benchmarks.drift_pool import (
 from benchmarks.drift_real import ordinary_days
 from benchmarks.rows import Row, at_least, at_most, write
 from biometric_core.config import Config, Monitoring, load_config
-from biometric_core.monitoring.verdicts import TESTED, Outcome
+from biometric_core.history.drift_table import TESTED, Outcome
 from biometric_core.parallel.progress import track
 from biometric_core.recogniser import Recogniser
 from biometric_core.training import pretrained

@@ -20,10 +20,10 @@ import pyarrow as pa
 
 from benchmarks.rows import Row, at_most
 from biometric_core.config import Config, load_config
+from biometric_core.imaging.preparation import preprocess_version
 from biometric_core.monitoring.scoring_model import Serving
+from biometric_core.monitoring.windows import CURRENT, REFERENCE
 from biometric_core.schemas import TABLES, Float64Array, Modality
-from biometric_core.stages.preprocess import preprocess_version
-from biometric_core.stages.score import CURRENT, REFERENCE
 from biometric_core.storage.store import Store
 
 PROBES, DIMENSIONS = 1_000, 256

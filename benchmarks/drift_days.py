@@ -8,22 +8,21 @@ from datetime import date, timedelta
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from benchmarks.drift_pool import CLEAN, REFERENCE, SLOW_VISITS, VISITS, Pool
 from biometric_core.config import Monitoring
+from biometric_core.history.drift_table import CONFIRMED
 from biometric_core.monitoring.alarms import DayVerdict, day_verdict
-from biometric_core.monitoring.verdicts import CONFIRMED, Group, Span, Verdict, judge
-from biometric_core.monitoring.windows import Attempts, Window
-from biometric_core.schemas import Modality
+from biometric_core.monitoring.verdicts import Verdict, judge
+from biometric_core.monitoring.windows import Attempts, Group, Span, Window
+from biometric_core.schemas import Modality, StrArray
 
 VISITS_A_DAY = 67  # with two eyes and a finger each: about 200 probes
 EVERY_VISIT = (*VISITS, *SLOW_VISITS)  # a changed sensor has captures of one visit a person
 ORDINARY_DAYS_BEFORE = 3
 _FIRST = date(2026, 1, 1)
 _KEPT_DAYS = 20
-StrArray = npt.NDArray[np.str_]
 R = TypeVar("R")
 
 

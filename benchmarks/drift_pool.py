@@ -20,12 +20,11 @@ import pyarrow.compute as pc
 from biometric_core.config import Config
 from biometric_core.data.capture_sets import CaptureSet, load_captures
 from biometric_core.monitoring.claims import Claims, compare_claims
-from biometric_core.monitoring.windows import Attempts, BoolArray, Window, measures
-from biometric_core.monitoring.windows import StringArray as StrArray
+from biometric_core.monitoring.windows import Attempts, Window, measures
 from biometric_core.parallel.executors import Executor, map_chunks
 from biometric_core.parallel.progress import track
 from biometric_core.recogniser import Recogniser
-from biometric_core.schemas import EYES, Float32Array, Modality
+from biometric_core.schemas import EYES, BoolArray, Float32Array, Modality, StrArray
 from biometric_core.sources.generator.people import FINGER_ORDER, render
 from biometric_core.sources.layouts import SourceCapture, flat_path
 from biometric_core.sources.sensor_change import SensorChange, apply

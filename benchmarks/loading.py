@@ -18,12 +18,12 @@ import torch
 from benchmarks.rows import Row, at_least, at_most, medians
 from biometric_core.config import Config
 from biometric_core.data.capture_sets import CaptureSet, load_captures
+from biometric_core.imaging.preparation import preprocess_version
 from biometric_core.matching.bootstrap import Interval, error_rates
 from biometric_core.matching.comparisons import compare_all
 from biometric_core.matching.gallery import Encoded, modality_gallery
 from biometric_core.matching.templates import Embeddings
 from biometric_core.schemas import TABLES, Modality
-from biometric_core.stages.preprocess import preprocess_version
 from biometric_core.stages.pretrain import generated_sets
 from biometric_core.storage.store import Store
 from biometric_core.training.fit import fit

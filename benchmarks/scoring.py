@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.captures import Images, replicate
 from benchmarks.rows import Row, at_least, medians
 from biometric_core.config import Config, load_config
-from biometric_core.imaging.preparation import one_thread
+from biometric_core.imaging.preparation import one_thread, preprocess_version
 from biometric_core.parallel.ray_pool import ray_cluster
 from biometric_core.recogniser import Recogniser
 from biometric_core.recogniser.network import BiometricNet, ModelSpec
@@ -17,7 +17,6 @@ from biometric_core.schemas import Modality
 from biometric_core.sources.layouts import parse
 from biometric_core.sources.reader import SourceFile, iter_files
 from biometric_core.stages.predict import predict
-from biometric_core.stages.preprocess import preprocess_version
 from biometric_core.tracking import registry, runs
 
 _CAPTURES = 640

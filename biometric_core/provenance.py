@@ -11,8 +11,32 @@ import yaml
 
 import biometric_core
 from biometric_core.config import Config
-from biometric_core.tracking.bundle import REQUIREMENTS
-from biometric_core.tracking.client import without_password
+
+_USER_AND_PASSWORD = re.compile(r"//[^/\s]+@")
+
+# What the bundle's code imports. Pinned to what is installed: with a given list MLflow doesn't load
+# the model in a second process to find out, which takes half a minute.
+REQUIREMENTS = (
+    "mlflow",
+    "torch",
+    "torchvision",
+    "numpy",
+    "scipy",
+    "simplejpeg",
+    "threadpoolctl",
+    "pandas",
+    "pyarrow",
+    "safetensors",
+    "nbis-py",
+    "opencv-python-headless",
+    "pillow",
+    "deltalake",
+    "filelock",
+    "pydantic",
+    "pydantic-settings",
+    "pyyaml",
+    "rich",
+)
 
 _PACKAGE = Path(biometric_core.__file__).parent
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
@@ -87,3 +111,10 @@ def resolved_yaml(config: Config) -> str:
     values = config.model_dump(mode="json")
     values["mlflow"]["tracking_uri"] = without_password(config.mlflow.tracking_uri)
     return yaml.safe_dump(values, sort_keys=False)
+
+
+def without_password(uri: str) -> str:
+    """The URI fit for a log or a run: user and password of `scheme://user:password@host` cut."""
+    scheme, separator, rest = uri.partition("://")
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{authority.rpartition('@')[2]}{slash}{path}"

@@ -14,11 +14,10 @@ from biometric_core.config import Config
 from biometric_core.data.memory_map import Origin
 from biometric_core.data.pixels import Pixels, open_materialised
 from biometric_core.errors import DataError
-from biometric_core.schemas import Float32Array, Modality, UInt8Array, identity_of
-from biometric_core.stages.preprocess import preprocess_version
+from biometric_core.imaging.preparation import preprocess_version
+from biometric_core.schemas import Float32Array, Modality, StrArray, UInt8Array, identity_of
 from biometric_core.storage.store import Store
 
-StrArray = npt.NDArray[np.str_]
 Images = UInt8Array | Pixels
 _TEXT = ("capture_id", "subject_id", "position", "sensor", "split", "sex")
 

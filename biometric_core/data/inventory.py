@@ -4,17 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from biometric_core.config import Config
 from biometric_core.data.intake import CLUTTER, DUPLICATE
-from biometric_core.schemas import Float32Array, Modality
-from biometric_core.stages.preprocess import preprocess_version
+from biometric_core.imaging.preparation import preprocess_version
+from biometric_core.schemas import Float32Array, IntArray, Modality
 from biometric_core.storage.store import Store
 
-IntArray = npt.NDArray[np.int64]
 MEASURES = ("sharpness", "contrast", "brightness")
 QUALITY = "quality"  # of the prepared capture
 _TABLES = ("captures", "quarantine", "features")

@@ -9,8 +9,8 @@ import numpy as np
 
 from biometric_core.data import inventory_plots as plots
 from biometric_core.data.inventory import DataFigures, ModalityData
-from biometric_core.evaluation.cards.sections import Picture, Section, Table
 from biometric_core.reporting.page import page, templates
+from biometric_core.reporting.sections import Picture, Section, Table
 from biometric_core.reporting.words import NOTHING, label, number
 from biometric_core.schemas import Modality
 

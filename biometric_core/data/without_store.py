@@ -19,13 +19,12 @@ from biometric_core.errors import CaptureRefused, DataError, FailureToAcquire
 from biometric_core.imaging.decoding import decode
 from biometric_core.imaging.iris import paint_out
 from biometric_core.imaging.iris.paint_out import PaintedSample, PaintOut
-from biometric_core.imaging.preparation import one_thread, prepare
+from biometric_core.imaging.preparation import SECONDS_PER_CAPTURE, one_thread, prepare
 from biometric_core.parallel.executors import Executor, choose, map_chunks
 from biometric_core.parallel.progress import track
 from biometric_core.schemas import Modality, Sample
 from biometric_core.sources.layouts import SourceCapture, is_clutter, layout, parse
 from biometric_core.sources.reader import iter_files
-from biometric_core.stages.preprocess import SECONDS_PER_CAPTURE
 
 _log = logging.getLogger(__name__)
 

@@ -8,10 +8,8 @@ import numpy.typing as npt
 
 from biometric_core.data.capture_sets import CaptureSet
 from biometric_core.matching import error_rates
-from biometric_core.matching.gallery import BoolArray
-from biometric_core.matching.templates import IndexArray
 from biometric_core.recogniser import Recogniser
-from biometric_core.schemas import Float32Array, Modality
+from biometric_core.schemas import BoolArray, Float32Array, IntArray, Modality
 
 _MODALITIES = (Modality.IRIS, Modality.FINGERPRINT)
 
@@ -36,7 +34,7 @@ def classify(
     rows = list(_probes(known))
     if not rows:
         return np.zeros((0, len(recogniser.subjects)), np.float32), np.zeros(0, np.str_)
-    index: IndexArray = np.array([pair for _, pair in rows], dtype=np.int64)
+    index: IntArray = np.array([pair for _, pair in rows], dtype=np.int64)
     present: BoolArray = index >= 0
     embeddings = {m: recogniser.embed_set(captures) for m, captures in known.items()}
     aligned = {m: embeddings[m][index[:, _MODALITIES.index(m)]] for m in known}

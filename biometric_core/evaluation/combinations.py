@@ -18,9 +18,9 @@ from biometric_core.matching.comparisons import (
     compare_all,
     identify,
 )
-from biometric_core.matching.gallery import BoolArray, Channel, Gallery
+from biometric_core.matching.gallery import Channel, Gallery
 from biometric_core.recogniser import FUSED
-from biometric_core.schemas import EYES, Modality
+from biometric_core.schemas import EYES, BoolArray, Modality
 
 MISSING_THIRD = "missing_third"
 MISSING_SHARE = 1 / 3

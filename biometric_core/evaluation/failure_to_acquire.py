@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 
 from biometric_core.config import Config
 from biometric_core.data.capture_sets import taken_before
+from biometric_core.imaging.preparation import preprocess_version
 from biometric_core.schemas import Modality, Split
-from biometric_core.stages.preprocess import preprocess_version
 from biometric_core.storage.store import Store
 
 

@@ -15,11 +15,10 @@ from biometric_core.evaluation.cards import performance_card
 from biometric_core.evaluation.differentials import differentials
 from biometric_core.evaluation.quality_error import QualityError, quality_error
 from biometric_core.evaluation.traits import Traits, traits_of
+from biometric_core.imaging.preparation import preprocess_version
 from biometric_core.matching.comparisons import Comparisons
-from biometric_core.matching.error_rates import IntArray
 from biometric_core.recogniser import FUSED
-from biometric_core.schemas import Modality
-from biometric_core.stages.preprocess import preprocess_version
+from biometric_core.schemas import IntArray, Modality
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,7 @@ import numpy.typing as npt
 
 from biometric_core.data.capture_sets import CaptureSet
 from biometric_core.matching.comparisons import Comparisons
-from biometric_core.schemas import Float64Array, Modality
-
-StrArray = npt.NDArray[np.str_]
+from biometric_core.schemas import Float64Array, Modality, StrArray
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from biometric_core.data.capture_sets import CaptureSet
+from biometric_core.schemas import BoolArray, StrArray
 
-BoolArray = npt.NDArray[np.bool_]
-StrArray = npt.NDArray[np.str_]
 Sensor = tuple[str, str]
 """Modality and sensor."""
 

@@ -1,12 +1,57 @@
-"""The days in the `drift` table: verdict of each, since when it is so, and what has moved."""
+"""The table `drift`: its words, its rows, and its judged days.
 
+Each day has a verdict, since when it is so, and what has moved.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
+from enum import StrEnum
+from typing import Any, TypeVar
+
+import pyarrow.compute as pc
 
 from biometric_core.history.changes import Sensor
-from biometric_core.history.drifted import Row, by_day, sensor_of, sensors
-from biometric_core.monitoring.verdicts import DAY, MOVED, SEVERITY
 from biometric_core.storage.store import Store
+
+Row = dict[str, Any]
+AnyRow = TypeVar("AnyRow", bound=Mapping[str, Any])
+
+MEASURES = ("quality", "sharpness", "contrast", "brightness")
+"""Measures of a capture, the columns of `Window.measures`: usable share, log, and gray levels."""
+QUALITY, SHARPNESS, CONTRAST, BRIGHTNESS = MEASURES
+FAILURE_RATE = "failure_rate"
+UNIDENTIFIED = "unidentified"
+
+RESIDUAL_T2 = "residual_t2"
+GENUINE_SHIFT = "genuine_shift"
+QUALITY_T2 = "quality_t2"
+FAILURE_SHIFT = "failure_shift"
+POPULATION_T2 = "population_t2"
+DAILY = (RESIDUAL_T2, GENUINE_SHIFT, QUALITY_T2, FAILURE_SHIFT)
+TREND_PREFIX = "trend_"
+TREND = tuple(TREND_PREFIX + name for name in DAILY)
+TESTED = (*DAILY, *TREND)
+
+DAY = "day"
+ALL = "all"
+
+
+class Outcome(StrEnum):
+    """What a row says."""
+
+    CALM = "calm"
+    SUSPECT = "suspect"  # below the weaker threshold only: one such day is no alarm
+    ALARM = "alarm"
+    STANDING = "standing"  # of a day: confirmed, but the alarm of this drift was sent before
+    NOT_ENOUGH = "not_enough_subjects"
+    INFORMATION = "information"  # never raises an alarm
+
+
+CONFIRMED = (Outcome.ALARM, Outcome.STANDING)
+MOVED = (*CONFIRMED, Outcome.SUSPECT)
+SEVERITY = (*MOVED, Outcome.NOT_ENOUGH, Outcome.CALM)
+"""The worst first. Information is no verdict."""
 
 
 @dataclass(frozen=True)
@@ -84,3 +129,53 @@ def moved_since(days: list[JudgedDay]) -> dict[Sensor, date]:
         moved = sorted(sensors(judged.rows, MOVED))
         since = {sensor: since.get(sensor, judged.day) for sensor in moved}
     return since
+
+
+def rows_of(
+    store: Store, first: date, last: date | None = None, version: str | None = None
+) -> list[Row]:
+    """The rows of a day, or from it to another, by one model version or by all."""
+    chosen = (pc.field("day") >= first) & (pc.field("day") <= (last or first))
+    if version is not None:
+        chosen &= pc.field("model_version") == version
+    found: list[Row] = store.read("drift", filter=chosen).to_pylist()
+    return found
+
+
+def moved(rows: Iterable[Row]) -> set[Sensor]:
+    """Which sensors moved: those with an alarm, else those that were suspect.
+
+    A drift may be confirmed by two suspect days; then no statistic of the day says alarm.
+
+    Args:
+        rows: of one day.
+    """
+    tested = [row for row in rows if row["statistic"] in TESTED]
+    for outcome in MOVED:
+        found = sensors(tested, (outcome,))
+        if found:
+            return found
+    return set()
+
+
+def sensors(rows: Iterable[Mapping[str, Any]], outcomes: Collection[str]) -> set[Sensor]:
+    """The sensors with a row of one of these outcomes."""
+    return {sensor_of(row) for row in rows if row["verdict"] in outcomes}
+
+
+def sensor_of(row: Mapping[str, Any]) -> Sensor:
+    """Modality and sensor of a row."""
+    return row["modality"], row["sensor"]
+
+
+def moved_during(rows: Iterable[Row]) -> frozenset[Sensor]:
+    """Which sensors moved on any of several days, each day by itself."""
+    return frozenset().union(*(moved(found) for found in by_day(rows).values()))
+
+
+def by_day(rows: Iterable[AnyRow]) -> dict[date, list[AnyRow]]:
+    """Rows by day, in their order."""
+    days: dict[date, list[AnyRow]] = {}
+    for row in rows:
+        days.setdefault(row["day"], []).append(row)
+    return days

@@ -17,7 +17,7 @@ from scipy.sparse import coo_array
 from biometric_core.matching import error_rates as metrics
 from biometric_core.matching.calibration import cllr, cllr_costs
 from biometric_core.matching.comparisons import Comparisons, Identification
-from biometric_core.schemas import Float64Array
+from biometric_core.schemas import BoolArray, Float64Array, IntArray
 
 _CHUNK_VALUES = 400_000  # weights held at a time: a few megabytes stay in the cache
 
@@ -39,12 +39,12 @@ class Interval:
 class _Sorted:
     """Comparisons in falling order of score, ready for weighted error rates."""
 
-    mated: metrics.BoolArray
-    first: metrics.IntArray
-    second: metrics.IntArray
-    ends: metrics.IntArray
+    mated: BoolArray
+    first: IntArray
+    second: IntArray
+    ends: IntArray
     subjects: int
-    within: metrics.BoolArray = field(init=False)
+    within: BoolArray = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "within", self.first == self.second)
@@ -157,8 +157,8 @@ def error_rates(
 
 def share(
     comparisons: Comparisons,
-    counted: metrics.BoolArray,
-    hits: metrics.BoolArray,
+    counted: BoolArray,
+    hits: BoolArray,
     *,
     replicates: int,
     seed: int,
@@ -194,7 +194,7 @@ def share(
 
 
 def _sum(
-    sides: tuple[metrics.IntArray, metrics.IntArray], values: Float64Array, draws: Float64Array
+    sides: tuple[IntArray, IntArray], values: Float64Array, draws: Float64Array
 ) -> Float64Array:
     """The sum of the comparisons' values, weighted as each draw says, (R,)."""
     subjects = draws.shape[1]

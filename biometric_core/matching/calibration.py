@@ -14,7 +14,7 @@ from scipy.optimize import minimize
 
 from biometric_core.matching import error_rates
 from biometric_core.matching.comparisons import Comparisons
-from biometric_core.schemas import Float64Array
+from biometric_core.schemas import BoolArray, Float64Array
 
 MIN_WEIGHT = 1e-3
 """A weight below this (scores in the wrong order, or none) is raised to it: order is kept."""
@@ -60,7 +60,7 @@ def fit_calibration(comparisons: Comparisons) -> Calibration:
 
 
 def fit_together(
-    ratios: Float64Array, mated: error_rates.BoolArray, prior: Float64Array
+    ratios: Float64Array, mated: BoolArray, prior: Float64Array
 ) -> tuple[Float64Array, float]:
     """Weights and bias of a sum of log-likelihood ratios that are not independent.
 
@@ -88,7 +88,7 @@ def fit_together(
     return np.asarray(found[:-1]), float(found[-1])
 
 
-def _logistic(scores: Float64Array, mated: error_rates.BoolArray) -> tuple[float, float]:
+def _logistic(scores: Float64Array, mated: BoolArray) -> tuple[float, float]:
     """Newton's method on standardised scores; the loss is convex, steps are halved if needed."""
     n_mated, n_non_mated = int(mated.sum()), int((~mated).sum())
     targets = np.where(mated, (n_mated + 1) / (n_mated + 2), 1 / (n_non_mated + 2))
@@ -116,7 +116,7 @@ def _loss(odds: Float64Array, targets: Float64Array, weights: Float64Array) -> f
     return float(np.sum(weights * (np.logaddexp(0, odds) - targets * odds)))
 
 
-def cllr(scores: Float64Array, mated: error_rates.BoolArray) -> float | None:
+def cllr(scores: Float64Array, mated: BoolArray) -> float | None:
     """Cost of log-likelihood ratios in bits: 0 is perfect, 1 is a score that says nothing.
 
     The mean of the mean cost of mated and of non-mated comparisons (`cllr_costs`).
@@ -128,7 +128,7 @@ def cllr(scores: Float64Array, mated: error_rates.BoolArray) -> float | None:
     return float((costs[labels].mean() + costs[~labels].mean()) / 2)
 
 
-def cllr_costs(scores: Float64Array, mated: error_rates.BoolArray) -> Float64Array:
+def cllr_costs(scores: Float64Array, mated: BoolArray) -> Float64Array:
     """What each comparison costs in bits, float64 (P,): a ratio that misleads costs the more.
 
     Formula of Brümmer and du Preez (2006); scores are natural-log LLRs.

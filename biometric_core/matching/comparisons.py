@@ -11,13 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from biometric_core.matching import error_rates
-from biometric_core.matching.gallery import BoolArray, Gallery, StrArray
-from biometric_core.schemas import Float64Array
-
-IndexArray = npt.NDArray[np.int64]
+from biometric_core.matching.gallery import Gallery
+from biometric_core.schemas import BoolArray, Float64Array, IntArray, StrArray
 
 MAX_NON_MATED = 400_000
 """Beyond this many, a seeded sample of the non-mated pairs is scored: enough for an FMR of 1e-4."""
@@ -38,8 +35,8 @@ class Comparisons:
 
     scores: Float64Array
     mated: BoolArray
-    first: IndexArray
-    second: IndexArray
+    first: IntArray
+    second: IntArray
     items: StrArray
     subjects: StrArray
 
@@ -90,7 +87,7 @@ class Comparisons:
         )
 
 
-def _codes(values: StrArray) -> IndexArray:
+def _codes(values: StrArray) -> IntArray:
     return np.asarray(np.unique(values, return_inverse=True)[1], dtype=np.int64)
 
 
@@ -156,7 +153,7 @@ class Identification:
         subjects: str, (Q,), the probe's subject.
     """
 
-    ranks: IndexArray
+    ranks: IntArray
     subjects: StrArray
 
     @property
@@ -198,7 +195,7 @@ def identify(gallery: Gallery) -> Identification:
     return Identification(ranks=ranks, subjects=subjects)
 
 
-def _rounds(labels: IndexArray) -> Iterator[IndexArray]:
+def _rounds(labels: IntArray) -> Iterator[IntArray]:
     """For each round the gallery's item numbers, one for each label, (L,)."""
     order = np.argsort(labels, kind="stable")
     counts = np.bincount(labels)

@@ -12,10 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from biometric_core.schemas import Float64Array
-
-BoolArray = npt.NDArray[np.bool_]
-IntArray = npt.NDArray[np.int64]
+from biometric_core.schemas import BoolArray, Float64Array, IntArray
 
 
 @dataclass(frozen=True)

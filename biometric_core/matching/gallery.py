@@ -8,17 +8,13 @@ nothing and is never imputed.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from biometric_core.data.capture_sets import CaptureSet
-from biometric_core.matching.templates import Compared, Embeddings, IndexArray, Templates
-from biometric_core.schemas import Float32Array, Modality
+from biometric_core.matching.templates import Compared, Embeddings, Templates
+from biometric_core.schemas import BoolArray, Float32Array, IntArray, Modality, StrArray
 
-StrArray = npt.NDArray[Any]
-BoolArray = npt.NDArray[np.bool_]
 MAX_KEPT = 4000
 """Similarities of this many captures with each other are kept: 64 MB."""
 Fuse = Callable[[Mapping[Modality, Float32Array], BoolArray], Float32Array]
@@ -46,7 +42,7 @@ class Channel:
     position: str = ""
     presented: BoolArray | None = None
 
-    def take(self, rows: IndexArray) -> "Channel":
+    def take(self, rows: IntArray) -> "Channel":
         """The items at these rows, int64 (K,)."""
         presented = None if self.presented is None else self.presented[rows]
         taken = self.templates.take(rows)
@@ -72,12 +68,12 @@ class Encoded:
     weight: float = 1.0
     bias: float = 0.0
 
-    def channel(self, rows: IndexArray, modality: str = "", position: str = "") -> Channel:
+    def channel(self, rows: IntArray, modality: str = "", position: str = "") -> Channel:
         """The templates of these rows as a channel; -1 stands for an absent item."""
         taken = self.templates.take(rows)
         return Channel(taken, rows >= 0, self.weight, self.bias, modality, position)
 
-    def take(self, rows: IndexArray) -> "Encoded":
+    def take(self, rows: IntArray) -> "Encoded":
         """The templates at these rows, int64 (K,)."""
         return replace(self, templates=self.templates.take(rows))
 
@@ -118,7 +114,7 @@ class Gallery:
         """The same items compared by some channels alone: one encoder, one eye."""
         return replace(self, channels=tuple(filter(keep, self.channels)))
 
-    def take(self, rows: IndexArray) -> "Gallery":
+    def take(self, rows: IntArray) -> "Gallery":
         """The items at these rows, int64 (K,), in that order."""
         channels = tuple(channel.take(rows) for channel in self.channels)
         items, subjects, labels = (a[rows] for a in (self.items, self.subjects, self.labels))
@@ -180,7 +176,7 @@ class Visits:
 
     items: StrArray
     subjects: StrArray
-    rows: Mapping[tuple[Modality, str], IndexArray]
+    rows: Mapping[tuple[Modality, str], IntArray]
 
 
 def visits(sets: Mapping[Modality, CaptureSet]) -> Visits:
@@ -194,7 +190,7 @@ def visits(sets: Mapping[Modality, CaptureSet]) -> Visits:
             keys.setdefault(key, 0)
     ordered = sorted(keys)
     index = {key: number for number, key in enumerate(ordered)}
-    rows: dict[tuple[Modality, str], IndexArray] = {}
+    rows: dict[tuple[Modality, str], IntArray] = {}
     for modality, captures in sorted(sets.items()):
         for row in range(len(captures) - 1, -1, -1):  # backwards: the first capture wins
             key = (str(captures.subject_id[row]), int(captures.impression[row]))
@@ -256,7 +252,7 @@ def feature_gallery(
 
 
 def _fused_channel(
-    rows: Mapping[Modality, IndexArray], embeddings: Mapping[Modality, Float32Array], fuse: Fuse
+    rows: Mapping[Modality, IntArray], embeddings: Mapping[Modality, Float32Array], fuse: Fuse
 ) -> Channel:
     present = np.stack([found >= 0 for found in rows.values()], axis=1)
     known: BoolArray = np.any(present, axis=1)

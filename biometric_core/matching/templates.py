@@ -4,11 +4,8 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol, Self
 
 import numpy as np
-import numpy.typing as npt
 
-from biometric_core.schemas import Float32Array
-
-IndexArray = npt.NDArray[np.int64]
+from biometric_core.schemas import Float32Array, IntArray
 
 
 class Templates(Protocol):
@@ -23,7 +20,7 @@ class Templates(Protocol):
         """Number of samples."""
         ...
 
-    def take(self, rows: IndexArray) -> Self:
+    def take(self, rows: IntArray) -> Self:
         """The templates at these rows, int64 (K,)."""
         ...
 
@@ -49,7 +46,7 @@ class Embeddings:
     def __len__(self) -> int:
         return len(self.vectors)
 
-    def take(self, rows: IndexArray) -> Self:
+    def take(self, rows: IntArray) -> Self:
         """See `Templates`."""
         return type(self)(self.vectors[rows])
 
@@ -72,7 +69,7 @@ class Compared:
     """
 
     matrix: Float32Array
-    rows: IndexArray
+    rows: IntArray
     encoder: str
 
     @classmethod
@@ -90,7 +87,7 @@ class Compared:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def take(self, rows: IndexArray) -> Self:
+    def take(self, rows: IntArray) -> Self:
         """See `Templates`."""
         return replace(self, rows=self.rows[rows])
 

@@ -7,16 +7,18 @@ from typing import Any
 
 from biometric_core.config import Monitoring
 from biometric_core.history.changes import Sensor, named
-from biometric_core.history.drifted import by_day, sensor_of, sensors
-from biometric_core.monitoring.drift_tests import DAILY
-from biometric_core.monitoring.verdicts import (
+from biometric_core.history.drift_table import (
     ALL,
+    DAILY,
     DAY,
     MOVED,
     TESTED,
     Outcome,
-    Verdict,
+    by_day,
+    sensor_of,
+    sensors,
 )
+from biometric_core.monitoring.verdicts import Verdict
 
 _Row = Mapping[str, Any]
 _CONFIRMING_DAYS = 3

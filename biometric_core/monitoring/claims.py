@@ -7,13 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from biometric_core.data.capture_sets import CaptureSet
-from biometric_core.schemas import Float32Array, Modality
+from biometric_core.schemas import Float32Array, IntArray, Modality, StrArray
 
 if TYPE_CHECKING:
     from biometric_core.recogniser import Recogniser
 
-IntArray = npt.NDArray[np.int64]
-StrArray = npt.NDArray[np.str_]
 # Scores of this many probes against a whole gallery at a time: bounds the memory, not the result.
 _PROBES_AT_A_TIME = 1024
 

@@ -13,6 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from biometric_core.history.drift_table import (
+    FAILURE_SHIFT,
+    GENUINE_SHIFT,
+    POPULATION_T2,
+    QUALITY_T2,
+    RESIDUAL_T2,
+)
 from biometric_core.monitoring.permutation_tests import (
     Design,
     Relabelling,
@@ -23,15 +30,6 @@ from biometric_core.monitoring.permutation_tests import (
 )
 from biometric_core.monitoring.windows import Attempts, Window
 from biometric_core.schemas import Float64Array
-
-RESIDUAL_T2 = "residual_t2"
-GENUINE_SHIFT = "genuine_shift"
-QUALITY_T2 = "quality_t2"
-FAILURE_SHIFT = "failure_shift"
-POPULATION_T2 = "population_t2"
-DAILY = (RESIDUAL_T2, GENUINE_SHIFT, QUALITY_T2, FAILURE_SHIFT)
-TREND_PREFIX = "trend_"
-TREND = tuple(TREND_PREFIX + name for name in DAILY)
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,20 @@ import pyarrow.compute as pc
 
 from biometric_core.config import Config, Monitoring
 from biometric_core.history.changes import outdated, renewed
+from biometric_core.history.drift_table import MEASURES
+from biometric_core.imaging.preparation import preprocess_version
 from biometric_core.monitoring.permutation_tests import design
 from biometric_core.monitoring.scoring_model import Serving
-from biometric_core.monitoring.verdicts import Group, Span
-from biometric_core.monitoring.windows import MEASURES, Attempts, StringArray, Window, measures
-from biometric_core.schemas import Float64Array, identity_of
-from biometric_core.stages.preprocess import preprocess_version
-from biometric_core.stages.score import CURRENT, REFERENCE
+from biometric_core.monitoring.windows import (
+    CURRENT,
+    REFERENCE,
+    Attempts,
+    Group,
+    Span,
+    Window,
+    measures,
+)
+from biometric_core.schemas import Float64Array, StrArray, identity_of
 from biometric_core.storage.store import Store
 
 
@@ -167,11 +174,11 @@ def attempts(captures: pa.Table, day: date, decay: float = 1.0) -> Attempts:
     )
 
 
-def _text(column: pa.ChunkedArray) -> StringArray:
+def _text(column: pa.ChunkedArray) -> StrArray:
     return np.array(column.to_pylist(), dtype=np.str_)
 
 
-def _identity(rows: pa.Table) -> StringArray:
+def _identity(rows: pa.Table) -> StrArray:
     columns = (rows[name].to_pylist() for name in ("subject_id", "modality", "position"))
     found = [identity_of(*row) for row in zip(*columns, strict=True)]
     return np.array(found, dtype=np.str_)

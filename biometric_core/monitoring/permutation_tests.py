@@ -25,8 +25,8 @@ import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.sparse import csr_array
 
-from biometric_core.monitoring.windows import BoolArray, Labelled, StringArray
-from biometric_core.schemas import Float64Array
+from biometric_core.monitoring.windows import Labelled
+from biometric_core.schemas import BoolArray, Float64Array, StrArray
 
 # A relabelling that only repeats the observed one must count as equal in spite of rounding.
 _TIE = 1 - 1e-9
@@ -148,7 +148,7 @@ def population_design(reference: Labelled, current: Labelled) -> Design:
     )
 
 
-def _strangers(known: StringArray, current: Labelled) -> BoolArray:
+def _strangers(known: StrArray, current: Labelled) -> BoolArray:
     return np.asarray(~current.trained_on & ~np.isin(current.subject, known), dtype=np.bool_)
 
 

@@ -21,11 +21,9 @@ import numpy.typing as npt
 from biometric_core.data.capture_sets import CaptureSet
 from biometric_core.data.splits import reserved
 from biometric_core.history.changes import Change, outdated, renewed
-from biometric_core.schemas import Split
+from biometric_core.schemas import BoolArray, IntArray, Split
 
 ENROLMENT_CAPTURES = 2
-BoolArray = npt.NDArray[np.bool_]
-IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

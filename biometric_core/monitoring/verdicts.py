@@ -10,78 +10,14 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from enum import StrEnum
 
 from biometric_core.config import Monitoring
-from biometric_core.history.changes import named
+from biometric_core.history import drift_table
+from biometric_core.history.drift_table import FAILURE_RATE, MEASURES, TESTED, UNIDENTIFIED, Outcome
 from biometric_core.monitoring import drift_tests
 from biometric_core.monitoring.drift_tests import Statistic
 from biometric_core.monitoring.permutation_tests import Design, design, holm
-from biometric_core.monitoring.windows import MEASURES, Attempts, Window
-
-FAILURE_RATE = "failure_rate"
-QUALITY, SHARPNESS, CONTRAST, BRIGHTNESS = MEASURES
-UNIDENTIFIED = "unidentified"
-TESTED = (*drift_tests.DAILY, *drift_tests.TREND)
-DAY = "day"
-ALL = "all"
-
-
-class Outcome(StrEnum):
-    """What a row says."""
-
-    CALM = "calm"
-    SUSPECT = "suspect"  # below the weaker threshold only: one such day is no alarm
-    ALARM = "alarm"
-    STANDING = "standing"  # of a day: confirmed, but the alarm of this drift was sent before
-    NOT_ENOUGH = "not_enough_subjects"
-    INFORMATION = "information"  # never raises an alarm
-
-
-CONFIRMED = (Outcome.ALARM, Outcome.STANDING)
-MOVED = (*CONFIRMED, Outcome.SUSPECT)
-SEVERITY = (*MOVED, Outcome.NOT_ENOUGH, Outcome.CALM)
-"""The worst first. Information is no verdict."""
-
-
-@dataclass(frozen=True)
-class Span:
-    """What one sensor delivered in a stretch of time.
-
-    Attributes:
-        probes: whose identity is enrolled.
-        attempts: all captures.
-    """
-
-    probes: Window
-    attempts: Attempts
-
-
-@dataclass(frozen=True)
-class Group:
-    """A day of one modality and sensor, and the reference it is compared with.
-
-    Attributes:
-        modality: of the probes.
-        sensor: of the day's probes.
-        reference: probes of the reference window, and attempts before the model was trained.
-        today: probes and attempts of the day.
-        recent: those of the recent days and the day, weighted by age; None where the day stands
-            alone.
-        unidentified: probes of the day with nobody enrolled to compare with; kept apart.
-    """
-
-    modality: str
-    sensor: str
-    reference: Span
-    today: Span
-    recent: Span | None = None
-    unidentified: int = 0
-
-    @property
-    def name(self) -> str:
-        """For people: modality and sensor."""
-        return named((self.modality, self.sensor))
+from biometric_core.monitoring.windows import Group, Span, means
 
 
 @dataclass(frozen=True)
@@ -187,12 +123,12 @@ _PROBES, _ATTEMPTS = "probes", "attempts"
 
 def _tests(group: Group) -> list[_Test]:
     found = []
-    for prefix, span in (("", group.today), (drift_tests.TREND_PREFIX, group.recent)):
+    for prefix, span in (("", group.today), (drift_table.TREND_PREFIX, group.recent)):
         if span is not None:
             of_probes = design(group.reference.probes, span.probes)
             of_attempts = design(group.reference.attempts, span.attempts)
-            found.append(_Test(_PROBES, prefix, drift_tests.DAILY[:3], of_probes, span))
-            found.append(_Test(_ATTEMPTS, prefix, drift_tests.DAILY[3:], of_attempts, span))
+            found.append(_Test(_PROBES, prefix, drift_table.DAILY[:3], of_probes, span))
+            found.append(_Test(_ATTEMPTS, prefix, drift_table.DAILY[3:], of_attempts, span))
     return found
 
 
@@ -251,8 +187,3 @@ def _information(group: Group, settings: Monitoring, seed: list[int]) -> list[Ve
         rows.append(row(FAILURE_RATE, float(attempts.failed.mean())))
     rows.append(row(UNIDENTIFIED, float(group.unidentified)))
     return rows
-
-
-def means(probes: Window) -> list[float]:
-    """Mean of each of `windows.MEASURES`."""
-    return [float(value) for value in probes.measures.mean(axis=0)]

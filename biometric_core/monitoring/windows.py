@@ -7,12 +7,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from biometric_core.schemas import Float32Array, Float64Array
+from biometric_core.history.changes import named
+from biometric_core.history.drift_table import MEASURES
+from biometric_core.schemas import BoolArray, Float32Array, Float64Array, StrArray
 
-StringArray = npt.NDArray[np.str_]
-BoolArray = npt.NDArray[np.bool_]
-MEASURES = ("quality", "sharpness", "contrast", "brightness")
-"""Measures of a capture, the columns of `Window.measures`: usable share, log, and gray levels."""
+REFERENCE = "reference"
+CURRENT = "current"
+ENROLLED = "enrolled"
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class Labelled:
         weight: float64, (N,), above 0; how much a row counts (recent days more than older ones).
     """
 
-    subject: StringArray
-    identity: StringArray
+    subject: StrArray
+    identity: StrArray
     trained_on: BoolArray
     weight: Float64Array
 
@@ -91,3 +92,48 @@ def measures(quality: Float32Array | Float64Array, captures: pa.Table) -> Float6
     # Spreads over powers of ten: a difference of logarithms is a ratio.
     columns["sharpness"] = np.log(np.maximum(columns["sharpness"], np.finfo(np.float32).tiny))
     return np.column_stack([np.asarray(quality, dtype=np.float64), *columns.values()])
+
+
+@dataclass(frozen=True)
+class Span:
+    """What one sensor delivered in a stretch of time.
+
+    Attributes:
+        probes: whose identity is enrolled.
+        attempts: all captures.
+    """
+
+    probes: Window
+    attempts: Attempts
+
+
+@dataclass(frozen=True)
+class Group:
+    """A day of one modality and sensor, and the reference it is compared with.
+
+    Attributes:
+        modality: of the probes.
+        sensor: of the day's probes.
+        reference: probes of the reference window, and attempts before the model was trained.
+        today: probes and attempts of the day.
+        recent: those of the recent days and the day, weighted by age; None where the day stands
+            alone.
+        unidentified: probes of the day with nobody enrolled to compare with; kept apart.
+    """
+
+    modality: str
+    sensor: str
+    reference: Span
+    today: Span
+    recent: Span | None = None
+    unidentified: int = 0
+
+    @property
+    def name(self) -> str:
+        """For people: modality and sensor."""
+        return named((self.modality, self.sensor))
+
+
+def means(probes: Window) -> list[float]:
+    """Mean of each of `windows.MEASURES`."""
+    return [float(value) for value in probes.measures.mean(axis=0)]

@@ -12,13 +12,13 @@ import numpy as np
 from biometric_core.config import Config, Gate
 from biometric_core.data.capture_sets import CaptureSet
 from biometric_core.evaluation.figures import Scored, scored
-from biometric_core.history.changes import BoolArray, Change
+from biometric_core.history.changes import Change
 from biometric_core.matching import error_rates
 from biometric_core.matching.comparisons import Comparisons
 from biometric_core.promotion.improvement import Improvement, improvement, measured
 from biometric_core.promotion.release import check_release
 from biometric_core.recogniser import FUSED, Recogniser
-from biometric_core.schemas import Modality
+from biometric_core.schemas import BoolArray, Modality
 
 Sets = Mapping[Modality, CaptureSet]
 Latency = Mapping[str, float] | None

@@ -18,7 +18,8 @@ from biometric_core.matching.calibration import Calibration
 from biometric_core.recogniser.network import BiometricNet, ModelSpec
 from biometric_core.schemas import Modality
 from biometric_core.storage.files import atomic_write, writable
-from biometric_core.training.checkpoint import refuse_pickle
+
+LENGTH_BYTES = 8  # safetensors: little-endian length of the JSON header comes first
 
 TENSORS = "model.safetensors"
 DESCRIPTION = "recogniser.json"
@@ -114,3 +115,17 @@ def _rebuilt(description: dict[str, Any], tensors: bytes) -> dict[str, Any]:
         "limits": Ingest(**description["limits"]),
         "minutiae": bool(description["minutiae"]),
     }
+
+
+def refuse_pickle(data: bytes, name: str) -> None:
+    """Raise ModelError where `data` looks like a pickle or like the zip that `torch.save` makes.
+
+    Unpickling runs code of the file's author, so such a file is never opened, whatever its name.
+    """
+    if data[LENGTH_BYTES : LENGTH_BYTES + 1] == b"{":  # safetensors; its parser judges the rest
+        return
+    if data[:4] == b"PK\x03\x04" or data[:1] in (b"\x80", b"(", b"c"):
+        raise ModelError(
+            f"{name} is a pickle (torch.save or the like), which can run code when it is loaded: "
+            "refused. Only safetensors are accepted"
+        )

@@ -18,7 +18,7 @@ from biometric_core.data.capture_sets import CaptureSet, Images
 from biometric_core.errors import ModelError
 from biometric_core.imaging.fingerprint import minutiae
 from biometric_core.imaging.iris import phase_code
-from biometric_core.imaging.preparation import prepare
+from biometric_core.imaging.preparation import prepare, preprocess_version
 from biometric_core.matching.calibration import Calibration
 from biometric_core.matching.gallery import Encoded, Gallery, fused_gallery, modality_gallery
 from biometric_core.matching.templates import Embeddings, Templates
@@ -26,7 +26,6 @@ from biometric_core.recogniser import files
 from biometric_core.recogniser.network import BiometricNet, ModelSpec
 from biometric_core.recogniser.network.spec import FUSIONS
 from biometric_core.schemas import Float32Array, Modality, Sample
-from biometric_core.stages.preprocess import preprocess_version
 
 FUSED = "fused"
 _CODE_DEFAULTS = {Modality.FINGERPRINT: Calibration(minutiae.DEFAULT_WEIGHT, minutiae.DEFAULT_BIAS)}

@@ -10,17 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from biometric_core.config import Config
+from biometric_core.history.drift_table import DAY, TESTED, Outcome
 from biometric_core.monitoring.alarms import day_verdict
 from biometric_core.monitoring.loading import load_groups
 from biometric_core.monitoring.scoring_model import Serving, serving
-from biometric_core.monitoring.verdicts import (
-    DAY,
-    TESTED,
-    Group,
-    Outcome,
-    Verdict,
-    judge,
-)
+from biometric_core.monitoring.verdicts import Verdict, judge
+from biometric_core.monitoring.windows import Group
 from biometric_core.schemas import TABLES
 from biometric_core.stages.score import score
 from biometric_core.storage.store import Store

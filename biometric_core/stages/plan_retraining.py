@@ -17,9 +17,20 @@ from biometric_core.config import Config
 from biometric_core.history import decisions
 from biometric_core.history.changes import Change, Sensor, named
 from biometric_core.history.decisions import Decision
-from biometric_core.history.drifted import Row, moved, moved_during, rows_of, sensor_of
-from biometric_core.monitoring.drift_tests import FAILURE_SHIFT, GENUINE_SHIFT, TREND_PREFIX
-from biometric_core.monitoring.verdicts import CONFIRMED, DAY, MOVED, Outcome
+from biometric_core.history.drift_table import (
+    CONFIRMED,
+    DAY,
+    FAILURE_SHIFT,
+    GENUINE_SHIFT,
+    MOVED,
+    TREND_PREFIX,
+    Outcome,
+    Row,
+    moved,
+    moved_during,
+    rows_of,
+    sensor_of,
+)
 from biometric_core.storage.store import Store
 from biometric_core.tracking.registry import Version, require
 

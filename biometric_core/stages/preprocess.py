@@ -13,15 +13,13 @@ import pyarrow.compute as pc
 from biometric_core.config import Config
 from biometric_core.data.feature_files import Chunk, Prepared, prepare_chunk
 from biometric_core.errors import ConfigError
+from biometric_core.imaging.preparation import SECONDS_PER_CAPTURE, preprocess_version
 from biometric_core.parallel.executors import Executor, choose, map_chunks
 from biometric_core.parallel.progress import track
 from biometric_core.schemas import Modality
 from biometric_core.storage.store import Store
 
 _log = logging.getLogger(__name__)
-# Raise it when a prepared image would differ: older rows stay readable, newer ones are made beside.
-ALGORITHM = "2"
-SECONDS_PER_CAPTURE = 0.008  # measured on one core; only decides which executor is worth its start
 _ROWS_PER_COMMIT = 8192
 
 
@@ -37,12 +35,6 @@ class PreprocessResult:
     seconds: float
     captures_per_second: float
     version: str
-
-
-def preprocess_version(config: Config) -> str:
-    """Name of the preprocessing: the algorithm's version and the shapes it makes."""
-    shapes = (config.preprocess.iris_shape, config.preprocess.fingerprint_shape)
-    return "-".join([ALGORITHM, *(f"{height}x{width}" for height, width in shapes)])
 
 
 def preprocess(config: Config, *, executor: str | None = None) -> PreprocessResult:

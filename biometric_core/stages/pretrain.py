@@ -15,6 +15,7 @@ from biometric_core.data.capture_sets import CaptureSet, from_columns
 from biometric_core.errors import FailureToAcquire
 from biometric_core.imaging.fingerprint.normalisation import prepare as prepare_finger
 from biometric_core.imaging.iris.normalisation import prepare as prepare_eye
+from biometric_core.imaging.preparation import SECONDS_PER_CAPTURE
 from biometric_core.matching.comparisons import compare_all
 from biometric_core.matching.error_rates import eer
 from biometric_core.parallel.executors import choose, map_chunks
@@ -25,7 +26,6 @@ from biometric_core.schemas import EYES, POSITIONS, Modality, Sample
 from biometric_core.sources import sensor_change
 from biometric_core.sources.generator.people import FINGER_ORDER, render
 from biometric_core.sources.layouts import SourceCapture
-from biometric_core.stages.preprocess import SECONDS_PER_CAPTURE
 from biometric_core.training.assembly import calibrated, recogniser_of
 from biometric_core.training.fit import fit
 

@@ -17,9 +17,9 @@ from biometric_core.errors import ModelError
 from biometric_core.history import decisions
 from biometric_core.history.changes import Change
 from biometric_core.history.decisions import PROMOTED, REJECTED, ROLLED_BACK, Decision
-from biometric_core.history.drifted import moved_during, rows_of
+from biometric_core.history.drift_table import moved_during, rows_of
+from biometric_core.imaging.preparation import preprocess_version
 from biometric_core.schemas import Modality, Split
-from biometric_core.stages.preprocess import preprocess_version
 from biometric_core.storage.store import Store
 from biometric_core.tracking import registry
 from biometric_core.tracking.registry import Version

@@ -13,18 +13,16 @@ import pyarrow.compute as pc
 from biometric_core.config import Config
 from biometric_core.data.capture_sets import CaptureSet, load_captures
 from biometric_core.monitoring.claims import Claims, compare_claims
-from biometric_core.monitoring.roles import IntArray, Roles, assign_roles
+from biometric_core.monitoring.roles import Roles, assign_roles
 from biometric_core.monitoring.scoring_model import Serving, serving
-from biometric_core.schemas import TABLES, Float32Array
+from biometric_core.monitoring.windows import CURRENT, ENROLLED, REFERENCE
+from biometric_core.schemas import TABLES, Float32Array, IntArray
 from biometric_core.storage.store import Store
 
 if TYPE_CHECKING:
     from biometric_core.recogniser import Recogniser
 
 _log = logging.getLogger(__name__)
-REFERENCE = "reference"
-CURRENT = "current"
-ENROLLED = "enrolled"
 
 
 @dataclass(frozen=True)

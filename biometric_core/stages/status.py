@@ -7,8 +7,14 @@ from typing import Any
 from biometric_core.config import Config
 from biometric_core.errors import ServiceError
 from biometric_core.history import decisions
-from biometric_core.history.drift_table import JudgedDay, judged_days, moved_since, of_sensors
-from biometric_core.monitoring.verdicts import CONFIRMED, Outcome
+from biometric_core.history.drift_table import (
+    CONFIRMED,
+    JudgedDay,
+    Outcome,
+    judged_days,
+    moved_since,
+    of_sensors,
+)
 from biometric_core.schemas import KEYS
 from biometric_core.stages import plan_retraining
 from biometric_core.storage.store import Store

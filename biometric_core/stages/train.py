@@ -21,8 +21,8 @@ from biometric_core.data.capture_sets import CaptureSet, load_captures
 from biometric_core.data.splits import training_rows
 from biometric_core.errors import DataError
 from biometric_core.history.changes import Change
+from biometric_core.imaging.preparation import preprocess_version
 from biometric_core.schemas import Modality, Split
-from biometric_core.stages.preprocess import preprocess_version
 from biometric_core.storage.store import Store
 from biometric_core.tracking import runs
 from biometric_core.training.emphasis import Emphasis

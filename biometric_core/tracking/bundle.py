@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import biometric_core
+from biometric_core.provenance import REQUIREMENTS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,29 +15,6 @@ FOLDER = "model"
 MODEL_CARD = "model_card.md"
 _DEFAULT_FMR = 0.001
 _EXAMPLE_SEEDS = (1, 2)
-# What the bundle's code imports. Pinned to what is installed: with a given list MLflow doesn't load
-# the model in a second process to find out, which takes half a minute.
-REQUIREMENTS = (
-    "mlflow",
-    "torch",
-    "torchvision",
-    "numpy",
-    "scipy",
-    "simplejpeg",
-    "threadpoolctl",
-    "pandas",
-    "pyarrow",
-    "safetensors",
-    "nbis-py",
-    "opencv-python-headless",
-    "pillow",
-    "deltalake",
-    "filelock",
-    "pydantic",
-    "pydantic-settings",
-    "pyyaml",
-    "rich",
-)
 
 
 def requirements() -> list[str]:

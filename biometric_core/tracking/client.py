@@ -3,7 +3,6 @@
 import functools
 import logging
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from biometric_core.config import Config
 from biometric_core.errors import ConfigError, ModelError, ServiceError, StorageError
+from biometric_core.provenance import _USER_AND_PASSWORD, without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-_USER_AND_PASSWORD = re.compile(r"//[^/\s]+@")
 _SQLITE = "sqlite:///"
 _FULL = ("No space left on device", "database or disk is full", "Disk quota exceeded")
 # Set before mlflow is imported, and only where the user has not decided otherwise. Without bounds
@@ -54,13 +53,6 @@ def tracking_uri(config: Config) -> str:
 def is_server(uri: str) -> bool:
     """Whether an MLflow server owns the store; it then decides where artifacts go."""
     return uri.startswith(("http://", "https://"))
-
-
-def without_password(uri: str) -> str:
-    """The URI fit for a log or a run: user and password of `scheme://user:password@host` cut."""
-    scheme, separator, rest = uri.partition("://")
-    authority, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{authority.rpartition('@')[2]}{slash}{path}"
 
 
 @contextmanager

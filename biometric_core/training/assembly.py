@@ -7,6 +7,7 @@ import numpy as np
 
 from biometric_core.config import Config
 from biometric_core.data.capture_sets import CaptureSet
+from biometric_core.imaging.preparation import preprocess_version
 from biometric_core.matching import error_rates
 from biometric_core.matching.calibration import Calibration, fit_calibration, fit_together
 from biometric_core.matching.comparisons import Comparisons, compare_all
@@ -15,7 +16,6 @@ from biometric_core.matching.templates import Templates
 from biometric_core.recogniser import Recogniser
 from biometric_core.recogniser.network import ModelSpec
 from biometric_core.schemas import Modality
-from biometric_core.stages.preprocess import preprocess_version
 from biometric_core.training import pretrained
 from biometric_core.training.fit import Fitted
 

@@ -15,10 +15,9 @@ from torch import Tensor
 from biometric_core.data.capture_sets import CaptureSet
 from biometric_core.recogniser.network import TrainingBatch
 from biometric_core.recogniser.network.net import ORDER
-from biometric_core.schemas import Modality
+from biometric_core.schemas import IntArray, Modality
 from biometric_core.training.augmentation import augment, draw_variants
 
-IntArray = npt.NDArray[np.int64]
 NOTHING = -1
 MIN_ROWS = 2  # batch statistics need two captures
 HIDDEN_SHARE = 0.15  # of each modality of complete rows is kept from the fused head

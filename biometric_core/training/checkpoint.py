@@ -16,11 +16,11 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from biometric_core.errors import ModelError
+from biometric_core.recogniser.files import LENGTH_BYTES, refuse_pickle
 from biometric_core.storage.files import atomic_write, writable
 
 FILE_NAME = "training.safetensors"
 FORMAT = "biometric-training-1"
-_LENGTH_BYTES = 8  # safetensors: little-endian length of the JSON header comes first
 _TENSOR_GROUPS = ("model", "best", "optimiser")
 
 
@@ -102,23 +102,9 @@ def load(path: Path) -> TrainingState:
         ) from error
 
 
-def refuse_pickle(data: bytes, name: str) -> None:
-    """Raise ModelError where `data` looks like a pickle or like the zip that `torch.save` makes.
-
-    Unpickling runs code of the file's author, so such a file is never opened, whatever its name.
-    """
-    if data[_LENGTH_BYTES : _LENGTH_BYTES + 1] == b"{":  # safetensors; its parser judges the rest
-        return
-    if data[:4] == b"PK\x03\x04" or data[:1] in (b"\x80", b"(", b"c"):
-        raise ModelError(
-            f"{name} is a pickle (torch.save or the like), which can run code when it is loaded: "
-            "refused. Only safetensors are accepted"
-        )
-
-
 def _metadata(data: bytes) -> dict[str, Any]:
-    length = int.from_bytes(data[:_LENGTH_BYTES], "little")
-    header = json.loads(data[_LENGTH_BYTES : _LENGTH_BYTES + length])
+    length = int.from_bytes(data[:LENGTH_BYTES], "little")
+    header = json.loads(data[LENGTH_BYTES : LENGTH_BYTES + length])
     metadata = header.get("__metadata__", {})
     if metadata.get("format") != FORMAT:
         raise ValueError(f"format is {metadata.get('format')!r}, expected {FORMAT!r}")

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from biometric_core.config import Config
 from biometric_core.errors import ModelError
+from biometric_core.imaging.preparation import preprocess_version
 from biometric_core.recogniser.network import BiometricNet
 from biometric_core.schemas import Modality
-from biometric_core.stages.preprocess import preprocess_version
 
 FOLDER = Path(__file__).parents[1] / "weights"
 """A recogniser as `Recogniser.save` writes it, without training subjects."""

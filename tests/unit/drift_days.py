@@ -7,19 +7,11 @@ import numpy as np
 import pyarrow as pa
 
 from biometric_core.config import Config, Monitoring
+from biometric_core.history.drift_table import ALL, DAILY, DAY, MEASURES, Outcome
 from biometric_core.monitoring.alarms import day_verdict
-from biometric_core.monitoring.drift_tests import DAILY
 from biometric_core.monitoring.report.writing import write_report
-from biometric_core.monitoring.verdicts import (
-    ALL,
-    DAY,
-    Group,
-    Outcome,
-    Span,
-    Verdict,
-    judge,
-)
-from biometric_core.monitoring.windows import MEASURES, Attempts, Window
+from biometric_core.monitoring.verdicts import Verdict, judge
+from biometric_core.monitoring.windows import Attempts, Group, Span, Window
 from biometric_core.schemas import TABLES
 from biometric_core.storage.store import Store
 

@@ -5,8 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from biometric_core.monitoring.drift_tests import GENUINE_SHIFT
-from biometric_core.monitoring.verdicts import ALL, DAY
+from biometric_core.history.drift_table import ALL, DAY, GENUINE_SHIFT
 from biometric_core.schemas import TABLES
 from biometric_core.storage.store import Store
 

@@ -55,7 +55,7 @@ def changed_day(config: Config, day: date = CHANGED, impression: int = 6) -> Non
 
 def failures(config: Config, day: date, count: int) -> None:
     """Captures of an eye that could not be acquired."""
-    from biometric_core.stages.preprocess import preprocess_version
+    from biometric_core.imaging.preparation import preprocess_version
 
     store = Store.of(config)
     names = [f"failed{i}" for i in range(count)]

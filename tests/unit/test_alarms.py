@@ -6,16 +6,17 @@ from typing import Any
 import pytest
 
 from biometric_core.config import Monitoring
-from biometric_core.monitoring import drift_tests
+from biometric_core.history import drift_table
+from biometric_core.history.drift_table import ALL, DAY, Outcome
 from biometric_core.monitoring.alarms import day_verdict
-from biometric_core.monitoring.verdicts import ALL, DAY, Outcome, Verdict, outcome_of
+from biometric_core.monitoring.verdicts import Verdict, outcome_of
 
 FIRST = date(2026, 1, 1)
 SETTINGS = Monitoring(cooldown_days=5)
 
 
 def _row(
-    p_value: float | None, statistic: str = drift_tests.RESIDUAL_T2, sensor: str = "a"
+    p_value: float | None, statistic: str = drift_table.RESIDUAL_T2, sensor: str = "a"
 ) -> Verdict:
     outcome = Outcome.NOT_ENOUGH if p_value is None else outcome_of(p_value, SETTINGS)
     return Verdict("iris", sensor, statistic, 1.0, p_value, 0.01, 20, outcome.value, p_value)
@@ -56,7 +57,7 @@ def test_days_that_are_suspect_at_different_sensors_confirm_nothing() -> None:
 
 
 def test_recent_days_that_repeat_themselves_confirm_nothing() -> None:
-    trend = f"trend_{drift_tests.RESIDUAL_T2}"
+    trend = f"trend_{drift_table.RESIDUAL_T2}"
     assert _outcomes(0.03, 0.03, statistic=trend) == ["suspect", "suspect"]
     assert _outcomes(0.005, statistic=trend) == ["alarm"]
 
@@ -124,6 +125,6 @@ def test_a_day_without_enough_people_is_no_calm_day() -> None:
 
 
 def test_the_row_of_a_day_holds_its_smallest_p_value() -> None:
-    made = _days([[_row(0.5), _row(0.2, statistic=drift_tests.GENUINE_SHIFT)]])[0].row(SETTINGS)
+    made = _days([[_row(0.5), _row(0.2, statistic=drift_table.GENUINE_SHIFT)]])[0].row(SETTINGS)
     assert (made.modality, made.sensor, made.statistic) == (ALL, ALL, DAY)
     assert (made.p_value, made.verdict) == (0.2, "calm")

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from biometric_core.errors import ModelError, StorageError
+from biometric_core.recogniser.files import refuse_pickle
 from biometric_core.training import checkpoint
 from biometric_core.training.checkpoint import FILE_NAME, TrainingState
 
@@ -97,7 +98,7 @@ def test_a_pickle_is_refused_and_nothing_of_it_runs(tmp_path, dump):
 
 @pytest.mark.parametrize("header", [b"\x80", b"("])
 def test_a_header_length_that_looks_like_a_pickle_is_no_pickle(header):
-    checkpoint.refuse_pickle(header + b"\0" * 7 + b'{"__metadata__"', "file")
+    refuse_pickle(header + b"\0" * 7 + b'{"__metadata__"', "file")
 
 
 @pytest.mark.parametrize("cut", [0, 1, 7, 40, -1])

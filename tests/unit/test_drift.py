@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from biometric_core.history import drift_table
+from biometric_core.history.drift_table import MEASURES
 from biometric_core.monitoring import drift_tests, permutation_tests
 from biometric_core.monitoring.permutation_tests import Relabelling, averaging, design, holm
-from biometric_core.monitoring.windows import MEASURES, Attempts, Window
+from biometric_core.monitoring.windows import Attempts, Window
 
 
 class World:
@@ -82,7 +84,7 @@ def _day(
 
 
 def _alarms(days: list[dict[str, float]], alpha: float) -> float:
-    names = (drift_tests.RESIDUAL_T2, drift_tests.GENUINE_SHIFT)
+    names = (drift_table.RESIDUAL_T2, drift_table.GENUINE_SHIFT)
     return float(np.mean([min(holm([day[n] for n in names])) < alpha for day in days]))
 
 
@@ -101,12 +103,12 @@ def test_a_sensor_bias_is_found(new_share: float) -> None:
 
 def test_noise_is_found_by_the_genuine_score() -> None:
     days = [_day(2000 + seed, 0.2, noise=1.5) for seed in range(15)]
-    assert np.mean([day[drift_tests.GENUINE_SHIFT] < 0.05 for day in days]) > 0.8
+    assert np.mean([day[drift_table.GENUINE_SHIFT] < 0.05 for day in days]) > 0.8
 
 
 def test_p_values_are_uniform_without_drift() -> None:
     p_values = [
-        _day(3000 + seed, 0.3, permutations=99)[drift_tests.RESIDUAL_T2] for seed in range(150)
+        _day(3000 + seed, 0.3, permutations=99)[drift_table.RESIDUAL_T2] for seed in range(150)
     ]
     for level in (0.1, 0.25, 0.5):
         share = np.mean(np.asarray(p_values) <= level)
@@ -216,8 +218,8 @@ def test_a_change_of_the_captures_alone_is_found_by_the_quality_measures() -> No
     plan = design(reference, darker)
     tests = drift_tests.probe_tests(reference, darker, plan, permutations=199, seed=0)
     p_values = {test.name: test.p_value for test in tests}
-    assert p_values[drift_tests.QUALITY_T2] <= 0.01
-    assert p_values[drift_tests.RESIDUAL_T2] > 0.01
+    assert p_values[drift_table.QUALITY_T2] <= 0.01
+    assert p_values[drift_table.RESIDUAL_T2] > 0.01
 
 
 def _attempts(people: np.ndarray, failed: np.ndarray) -> Attempts:
@@ -244,7 +246,7 @@ def test_without_any_failure_there_is_nothing_to_find() -> None:
     reference = _attempts(everyone, everyone < 0)
     plan = design(reference, reference)
     found = drift_tests.failure_test(reference, reference, plan, permutations=199, seed=0)
-    assert found == drift_tests.Statistic(drift_tests.FAILURE_SHIFT, 0.0, 1.0, 60)
+    assert found == drift_tests.Statistic(drift_table.FAILURE_SHIFT, 0.0, 1.0, 60)
 
 
 def test_recent_rows_weigh_more_than_older_ones() -> None:

@@ -12,9 +12,8 @@ from toys import toy_config, toy_set, toy_sets
 from biometric_core.config import load_config
 from biometric_core.errors import DataError, ModelError
 from biometric_core.evaluation.figures import NAMES, NO_MATED_PAIR, evaluate_sets, scored
-from biometric_core.evaluation.log import flattened
 from biometric_core.schemas import Modality
-from biometric_core.stages.evaluate import evaluate
+from biometric_core.stages.evaluate import evaluate, flattened
 from biometric_core.stages.ingest import ingest
 from biometric_core.stages.preprocess import preprocess
 from biometric_core.stages.train import train

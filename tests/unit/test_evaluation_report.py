@@ -5,10 +5,10 @@ import pytest
 from report_world import world
 
 from biometric_core.config import load_config
-from biometric_core.evaluation.log import flattened
 from biometric_core.evaluation.report import Evidence, write_report
 from biometric_core.matching.comparisons import Comparisons, pooled
 from biometric_core.schemas import Modality
+from biometric_core.stages.evaluate import flattened
 
 IRIS = Modality.IRIS
 

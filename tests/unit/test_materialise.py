@@ -13,8 +13,8 @@ from biometric_core.data import memory_map as module
 from biometric_core.data.capture_sets import load_captures
 from biometric_core.data.memory_map import Origin, materialised
 from biometric_core.errors import DataError, StorageError
+from biometric_core.imaging.preparation import preprocess_version
 from biometric_core.schemas import TABLES, Modality
-from biometric_core.stages.preprocess import preprocess_version
 from biometric_core.storage.store import Store
 
 DAY = 24 * 3600

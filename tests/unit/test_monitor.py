@@ -23,19 +23,13 @@ from drift_story import (
 from tiny_store import fill
 
 from biometric_core.config import Monitoring
-from biometric_core.monitoring import drift_tests
+from biometric_core.history import drift_table
+from biometric_core.history.drift_table import DAY as WHOLE_DAY
+from biometric_core.history.drift_table import FAILURE_RATE, MEASURES, TESTED, UNIDENTIFIED
 from biometric_core.monitoring.loading import load_groups, window
 from biometric_core.monitoring.scoring_model import serving
-from biometric_core.monitoring.verdicts import DAY as WHOLE_DAY
-from biometric_core.monitoring.verdicts import (
-    FAILURE_RATE,
-    TESTED,
-    UNIDENTIFIED,
-    Group,
-    Span,
-    judge,
-)
-from biometric_core.monitoring.windows import MEASURES, Attempts, Window
+from biometric_core.monitoring.verdicts import judge
+from biometric_core.monitoring.windows import Attempts, Group, Span, Window
 from biometric_core.schemas import TABLES
 from biometric_core.stages.monitor import monitor
 from biometric_core.stages.score import score
@@ -56,7 +50,7 @@ def test_an_ordinary_day_is_calm_and_a_changed_sensor_alarms(tmp_path) -> None:
     assert calm.p_value >= config.monitoring.alpha
     assert (tmp_path / "data" / str(calm.report)).is_file()
     assert _of(calm.verdicts, FAILURE_RATE)["value"] == pytest.approx(4 / (PEOPLE + 3 * 6 + 4))
-    assert _of(calm.verdicts, drift_tests.POPULATION_T2)["subjects"] == 6
+    assert _of(calm.verdicts, drift_table.POPULATION_T2)["subjects"] == 6
     assert _of(calm.verdicts, UNIDENTIFIED)["value"] == 0
 
     changed_day(config)
@@ -67,7 +61,7 @@ def test_an_ordinary_day_is_calm_and_a_changed_sensor_alarms(tmp_path) -> None:
     assert {v["statistic"] for v in tested} == set(TESTED)
     assert "since 2026-01-07" in changed.reason
     assert changed.p_value < config.monitoring.alpha
-    assert _of(changed.verdicts, drift_tests.GENUINE_SHIFT)["value"] < 0
+    assert _of(changed.verdicts, drift_table.GENUINE_SHIFT)["value"] < 0
 
     again = monitor(config, day=CHANGED)
     assert again == replace(changed, reused=True)
@@ -182,7 +176,7 @@ def test_many_sensors_leave_an_alarm_possible() -> None:
     groups.append(_group(99, 20, shift=3.0, sensor="moved"))
     verdicts = judge(groups, SETTINGS, DAY)
     alarms = {(v.sensor, v.statistic) for v in verdicts if v.verdict == "alarm"}
-    assert alarms == {("moved", drift_tests.RESIDUAL_T2)}
+    assert alarms == {("moved", drift_table.RESIDUAL_T2)}
 
 
 def test_information_never_alarms() -> None:
@@ -191,7 +185,7 @@ def test_information_never_alarms() -> None:
     strangers = np.char.add("new ", probes.subject)
     probes = replace(probes, subject=strangers, identity=strangers)
     verdicts = judge([replace(group, today=replace(group.today, probes=probes))], SETTINGS, DAY)
-    other = next(v for v in verdicts if v.statistic == drift_tests.POPULATION_T2)
+    other = next(v for v in verdicts if v.statistic == drift_table.POPULATION_T2)
     assert other.p_value is not None
     assert other.p_value < 0.01
     assert other.verdict == "information"
@@ -203,9 +197,9 @@ def test_a_sensor_that_delivers_nothing_usable_alarms_by_its_failures(tmp_path) 
     failures(config, CALM, 30)
     result = monitor(config, day=CALM)
     outcome = {v["statistic"]: v["verdict"] for v in result.verdicts}
-    assert outcome[drift_tests.FAILURE_SHIFT] == "alarm"
+    assert outcome[drift_table.FAILURE_SHIFT] == "alarm"
     assert (
-        outcome[drift_tests.RESIDUAL_T2] == outcome[drift_tests.QUALITY_T2] == "not_enough_subjects"
+        outcome[drift_table.RESIDUAL_T2] == outcome[drift_table.QUALITY_T2] == "not_enough_subjects"
     )
     assert result.alarm
     assert _of(result.verdicts, FAILURE_RATE)["value"] == 1.0

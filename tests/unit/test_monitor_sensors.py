@@ -13,18 +13,19 @@ from drift_story import CHANGED, PEOPLE, at, decide, made_champion, system
 from tiny_store import changed, database, fill
 
 from biometric_core.config import Config
-from biometric_core.monitoring import drift_tests
+from biometric_core.history import drift_table
+from biometric_core.history.drift_table import TESTED
 from biometric_core.monitoring.loading import load_groups
 from biometric_core.monitoring.report.facts import Facts, facts
 from biometric_core.monitoring.scoring_model import serving
-from biometric_core.monitoring.verdicts import TESTED
+from biometric_core.monitoring.windows import REFERENCE
 from biometric_core.sources.sensor_change import CHANGED as WORN
 from biometric_core.sources.sensor_change import apply
 from biometric_core.stages.ingest import ingest
 from biometric_core.stages.monitor import MonitorResult, monitor
 from biometric_core.stages.plan_retraining import plan
 from biometric_core.stages.preprocess import preprocess
-from biometric_core.stages.score import REFERENCE, score
+from biometric_core.stages.score import score
 from biometric_core.storage.store import Store
 
 
@@ -114,7 +115,7 @@ def test_folders_of_an_inbox_tell_drawn_eyes_of_two_sensors_apart(config, tmp_pa
     assert outcomes(result, "door-4") == {"calm"}
     assert [(one.modality, one.sensor) for one in told(config, DAY).moved] == [("iris", "door-3")]
     moved = [v["statistic"] for v in result.verdicts if v["verdict"] == "alarm"]
-    assert drift_tests.QUALITY_T2 in moved
+    assert drift_table.QUALITY_T2 in moved
 
 
 def test_after_an_answered_drift_only_what_moved_has_a_new_reference(tmp_path) -> None:

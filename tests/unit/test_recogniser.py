@@ -17,8 +17,9 @@ from biometric_core.imaging.fingerprint import minutiae
 from biometric_core.matching import error_rates
 from biometric_core.matching.calibration import Calibration
 from biometric_core.matching.comparisons import compare_all
-from biometric_core.recogniser import FUSED, Recogniser, require_preprocessing
+from biometric_core.recogniser import FUSED, Recogniser
 from biometric_core.recogniser.files import DESCRIPTION, TENSORS
+from biometric_core.recogniser.recogniser import require_preprocessing
 from biometric_core.schemas import Modality, Sample
 from biometric_core.training.assembly import calibrated, recogniser_of
 from biometric_core.training.fit import fit

@@ -14,9 +14,9 @@ from drift_days import FINGER, IRIS, TODAY, before, day_row, groups, keep, repor
 from drift_story import CHANGED, changed_day, system, with_settings
 
 from biometric_core.config import Config
-from biometric_core.monitoring import drift_tests
+from biometric_core.history import drift_table
+from biometric_core.history.drift_table import Outcome
 from biometric_core.monitoring.report.writing import write_report
-from biometric_core.monitoring.verdicts import Outcome
 from biometric_core.stages.monitor import monitor
 from biometric_core.storage.store import Store
 from biometric_core.tracking import runs
@@ -133,7 +133,7 @@ def test_the_report_is_the_same_at_every_run_and_goes_to_one_run_of_mlflow(tmp_p
 def test_a_statistic_without_words_and_values_that_are_missing_are_shown(tmp_path) -> None:
     config = system(tmp_path)
     verdicts = [
-        row(Outcome.NOT_ENOUGH, drift_tests.RESIDUAL_T2, FINGER, None, None),
+        row(Outcome.NOT_ENOUGH, drift_table.RESIDUAL_T2, FINGER, None, None),
         row(Outcome.CALM, "of_tomorrow", IRIS, 0.4, None),
         row(Outcome.INFORMATION, "a_count", IRIS, None, 7.0),
         day_row(Outcome.CALM, 0.4),

@@ -1,9 +1,9 @@
 from drift_days import FINGER, TODAY, before, day_row, groups, row, stored
 
-from biometric_core.monitoring import drift_tests
+from biometric_core.history import drift_table
+from biometric_core.history.drift_table import TESTED, Outcome
 from biometric_core.monitoring.report.facts import WORDS, alarm_days, facts, rows_of
 from biometric_core.monitoring.report.table import logged, table
-from biometric_core.monitoring.verdicts import TESTED, Outcome
 
 ALARM = row(Outcome.ALARM, p_value=0.001)
 SUSPECT = row(Outcome.SUSPECT, p_value=0.03)
@@ -51,11 +51,11 @@ def test_a_drift_that_was_told_names_the_day_of_its_alarm() -> None:
 
 def test_what_moved_is_said_once_and_the_surest_first() -> None:
     found = told(
-        row(Outcome.SUSPECT, drift_tests.RESIDUAL_T2, p_value=0.04),
-        row(Outcome.ALARM, drift_tests.GENUINE_SHIFT, p_value=0.002, value=-2.345),
+        row(Outcome.SUSPECT, drift_table.RESIDUAL_T2, p_value=0.04),
+        row(Outcome.ALARM, drift_table.GENUINE_SHIFT, p_value=0.002, value=-2.345),
         row(Outcome.ALARM, "trend_genuine_shift", p_value=0.001, value=-2.0),
         row(Outcome.ALARM, "trend_failure_shift", p_value=0.003, value=0.041),
-        row(Outcome.CALM, drift_tests.QUALITY_T2),
+        row(Outcome.CALM, drift_table.QUALITY_T2),
         day_row(Outcome.ALARM),
     )
     assert found.moved[0].what == [
@@ -84,7 +84,7 @@ def test_the_table_has_a_line_for_a_statistic_of_the_day_and_of_recent_days() ->
     found = groups()
     verdicts = [
         row(Outcome.CALM, of=FINGER),
-        row(Outcome.CALM, drift_tests.RESIDUAL_T2, p_value=0.4, value=2.5),
+        row(Outcome.CALM, drift_table.RESIDUAL_T2, p_value=0.4, value=2.5),
         row(Outcome.ALARM, "trend_residual_t2", p_value=0.001),
         row(Outcome.INFORMATION, "failure_rate", p_value=None, value=0.0312),
         day_row(Outcome.ALARM),

@@ -5,8 +5,8 @@ from drift_days import SETTINGS, TODAY, before, day_row, row, stored
 from drift_story import system
 
 from biometric_core.history import decisions
+from biometric_core.history.drift_table import FAILURE_RATE, Outcome
 from biometric_core.monitoring.report.trend import trend_picture
-from biometric_core.monitoring.verdicts import FAILURE_RATE, Outcome
 from biometric_core.reporting import over_days
 from biometric_core.reporting.over_days import Line, Panel
 from biometric_core.storage.store import Store

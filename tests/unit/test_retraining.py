@@ -17,9 +17,8 @@ from drift_story import (
 from tiny_store import fill
 
 from biometric_core.config import Config
-from biometric_core.monitoring import drift_tests
-from biometric_core.monitoring.drift_tests import FAILURE_SHIFT, GENUINE_SHIFT
-from biometric_core.monitoring.verdicts import ALL, DAY
+from biometric_core.history import drift_table
+from biometric_core.history.drift_table import ALL, DAY, FAILURE_SHIFT, GENUINE_SHIFT
 from biometric_core.schemas import TABLES
 from biometric_core.stages.plan_retraining import plan
 from biometric_core.storage.store import Store
@@ -42,9 +41,9 @@ def _verdict(
     common = {"day": day, "model_version": version}
     group = common | {"modality": "iris", "sensor": sensor}
     rows = [
-        group | {"statistic": prefix + drift_tests.RESIDUAL_T2, "value": 50.0, "verdict": own},
+        group | {"statistic": prefix + drift_table.RESIDUAL_T2, "value": 50.0, "verdict": own},
         group
-        | {"statistic": prefix + drift_tests.GENUINE_SHIFT, "value": shift, "verdict": "calm"},
+        | {"statistic": prefix + drift_table.GENUINE_SHIFT, "value": shift, "verdict": "calm"},
         common | {"modality": ALL, "sensor": ALL, "statistic": DAY, "verdict": outcome},
     ]
     if failures:
@@ -192,7 +191,7 @@ def test_a_shift_that_does_no_harm_is_no_reason(alarmed: Config, shift: float) -
     rows = [
         {
             "sensor": "other",
-            "statistic": drift_tests.GENUINE_SHIFT,
+            "statistic": drift_table.GENUINE_SHIFT,
             "value": -9.0,
             "verdict": "calm",
         }

@@ -25,9 +25,10 @@ from biometric_core.data.splits import training_rows
 from biometric_core.errors import ModelError
 from biometric_core.history.changes import Change
 from biometric_core.monitoring.roles import ENROLMENT_CAPTURES, assign_roles
+from biometric_core.monitoring.windows import CURRENT, ENROLLED, REFERENCE
 from biometric_core.recogniser import Recogniser
 from biometric_core.schemas import Modality, Sample
-from biometric_core.stages.score import CURRENT, ENROLLED, REFERENCE, score
+from biometric_core.stages.score import score
 from biometric_core.storage.store import Store
 from biometric_core.tracking.registry import load_recogniser
 

@@ -6,8 +6,9 @@ from tiny_store import database
 
 from biometric_core.config import Config, MLflow
 from biometric_core.errors import ConfigError, ModelError, ServiceError
+from biometric_core.provenance import without_password
 from biometric_core.tracking import client
-from biometric_core.tracking.client import mlflow_client, tracking_uri, without_password
+from biometric_core.tracking.client import mlflow_client, tracking_uri
 
 
 def at(uri: str) -> Config:

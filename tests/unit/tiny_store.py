@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from biometric_core.config import Config, MLflow
+from biometric_core.imaging.preparation import preprocess_version
 from biometric_core.schemas import TABLES, Modality
-from biometric_core.stages.preprocess import preprocess_version
 from biometric_core.storage.store import Store
 from biometric_core.tracking.client import mlflow_client
 

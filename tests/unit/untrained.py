@@ -3,10 +3,10 @@
 import torch
 
 from biometric_core.config import Config
+from biometric_core.imaging.preparation import preprocess_version
 from biometric_core.recogniser import Recogniser
 from biometric_core.recogniser.network import BiometricNet, ModelSpec
 from biometric_core.schemas import Modality
-from biometric_core.stages.preprocess import preprocess_version
 from biometric_core.stages.train import load_training_data
 from biometric_core.storage.store import Store
 from biometric_core.tracking import registry, runs

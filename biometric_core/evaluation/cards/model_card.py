@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from biometric_core.evaluation.cards import sections
-from biometric_core.evaluation.cards.sections import Section, Table
 from biometric_core.reporting.page import templates
+from biometric_core.reporting.sections import Section, Table
 from biometric_core.reporting.words import NOTHING, label
 
 TITLE = "Model card: iris and fingerprint recogniser"

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from biometric_core.evaluation.cards import sections
-from biometric_core.evaluation.cards.sections import Picture, Section
 from biometric_core.reporting.page import page, templates
+from biometric_core.reporting.sections import Picture, Section
 from biometric_core.reporting.words import label
 from biometric_core.storage.files import atomic_write
 

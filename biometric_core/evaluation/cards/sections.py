@@ -1,9 +1,9 @@
 """The parts of a performance card: tables and notes out of the values of an evaluation."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from biometric_core.reporting.sections import Section, Table
 from biometric_core.reporting.words import NOTHING, label, number, reason_label, with_interval
 from biometric_core.schemas import Modality
 
@@ -13,35 +13,6 @@ _FUSED = "fused"
 _MODALITIES = tuple(modality.value for modality in Modality)
 # These have a section of their own.
 _PARTS = ("closed_set", "latency", "fta", "groups", "quality", "reasons", "release")
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table; every cell is text."""
-
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture beside the card."""
-
-    caption: str
-    file: str
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading with what stands under it; left out where it holds nothing."""
-
-    title: str
-    notes: Sequence[str] = ()
-    tables: Sequence[Table] = ()
-    pictures: list[Picture] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.notes or self.tables or self.pictures)
 
 
 def measured(values: Values) -> dict[str, Values]:

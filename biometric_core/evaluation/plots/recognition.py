@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import ndtri
 
-from biometric_core.matching.error_rates import IntArray, cmc, det_curve
+from biometric_core.matching.error_rates import cmc, det_curve
 from biometric_core.reporting.canvas import MATED, NON_MATED, STYLES, save, single
-from biometric_core.schemas import Float64Array
+from biometric_core.schemas import Float64Array, IntArray
 
 if TYPE_CHECKING:
     from biometric_core.matching.comparisons import Comparisons

@@ -17,8 +17,7 @@ import numpy.typing as npt
 from biometric_core.errors import ModelError
 from biometric_core.imaging.fingerprint import minutia_matching
 from biometric_core.imaging.fingerprint.minutia_matching import Minutiae
-from biometric_core.matching.templates import IndexArray
-from biometric_core.schemas import Float32Array, Float64Array, UInt8Array
+from biometric_core.schemas import Float32Array, Float64Array, IntArray, UInt8Array
 
 DEFAULT_WEIGHT, DEFAULT_BIAS = 7.1, -6.5
 """LLR = weight * similarity + bias where there are no mated pairs to fit it on.
@@ -55,7 +54,7 @@ class MinutiaeTemplates:
     def __len__(self) -> int:
         return len(self.items)
 
-    def take(self, rows: IndexArray) -> Self:
+    def take(self, rows: IntArray) -> Self:
         """See `templates.Templates`; -1 stands for an absent sample."""
         return type(self)([self.items[row] if row >= 0 else _EMPTY for row in rows.tolist()])
 

@@ -9,16 +9,14 @@ from enum import StrEnum
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from biometric_core.errors import FailureToAcquire
 from biometric_core.imaging.iris import localisation, masks, normalisation, rubber_sheet
 from biometric_core.imaging.iris.circles import Circle
 from biometric_core.imaging.iris.localisation import IrisLocation
-from biometric_core.schemas import Sample, UInt8Array
+from biometric_core.schemas import BoolArray, Sample, UInt8Array
 
 _CELLS_PER_PIXEL = 2
-BoolArray = npt.NDArray[np.bool_]
 
 
 class PaintOut(StrEnum):

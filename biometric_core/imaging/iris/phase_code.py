@@ -14,8 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from biometric_core.matching.templates import IndexArray
-from biometric_core.schemas import Float32Array, UInt8Array
+from biometric_core.schemas import Float32Array, IntArray, UInt8Array
 
 ROWS, COLUMNS = 16, 256
 WAVELENGTH = 18.0  # cells of the code's grid
@@ -39,7 +38,7 @@ class PhaseCodes:
     def __len__(self) -> int:
         return len(self.signs)
 
-    def take(self, rows: IndexArray) -> Self:
+    def take(self, rows: IntArray) -> Self:
         """See `templates.Templates`."""
         return type(self)(self.signs[rows])
 

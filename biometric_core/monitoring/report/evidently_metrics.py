@@ -25,9 +25,9 @@ from evidently.tests import eq, gte
 
 from biometric_core.config import Monitoring
 from biometric_core.history.changes import named
+from biometric_core.history.drift_table import ALL, CONFIRMED, DAY, FAILURE_RATE, Outcome
 from biometric_core.monitoring.report.facts import GENUINE, Facts, Row, day_outcome, words
 from biometric_core.monitoring.report.table import COLUMNS, TableRow
-from biometric_core.monitoring.verdicts import ALL, CONFIRMED, DAY, FAILURE_RATE, Outcome
 from biometric_core.schemas import Modality
 
 FOUND, TABLE, TOLD = "found", "table", "told"  # names of the additional data sets

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from biometric_core.schemas import IntArray
+
 # Before the import: Evidently decides then whether to send telemetry.
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
@@ -24,9 +26,8 @@ from evidently.metrics.embeddings import DistanceDriftMethod
 from threadpoolctl import threadpool_limits
 
 from biometric_core.config import Monitoring
-from biometric_core.monitoring.verdicts import Group
+from biometric_core.monitoring.windows import Group
 
-IntArray = npt.NDArray[np.int64]
 # Evidently draws a t-SNE of the embeddings: below this many rows there is no picture to draw.
 _MIN_ROWS = 5
 # Its perplexity of 30 needs more rows than that in both windows together.

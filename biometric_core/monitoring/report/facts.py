@@ -12,11 +12,9 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
+from biometric_core.history import drift_table
 from biometric_core.history.changes import Sensor, named
-from biometric_core.history.drifted import by_day, sensor_of
-from biometric_core.monitoring import drift_tests
-from biometric_core.monitoring.alarms import since
-from biometric_core.monitoring.verdicts import (
+from biometric_core.history.drift_table import (
     BRIGHTNESS,
     CONTRAST,
     DAY,
@@ -26,27 +24,30 @@ from biometric_core.monitoring.verdicts import (
     SEVERITY,
     SHARPNESS,
     UNIDENTIFIED,
-    Group,
     Outcome,
-    Verdict,
+    by_day,
+    sensor_of,
 )
+from biometric_core.monitoring.alarms import since
+from biometric_core.monitoring.verdicts import Verdict
+from biometric_core.monitoring.windows import Group
 from biometric_core.storage.store import Store
 
 Row = Mapping[str, Any]  # of the `drift` table
 GENUINE = "genuine_mean"
 _DAILY = {
-    drift_tests.RESIDUAL_T2: "Residuals of known people (T2)",
-    drift_tests.GENUINE_SHIFT: "Change of the mean genuine score",
-    drift_tests.QUALITY_T2: "Image quality (T2 of its measures)",
-    drift_tests.FAILURE_SHIFT: "Change of the failure-to-acquire rate",
+    drift_table.RESIDUAL_T2: "Residuals of known people (T2)",
+    drift_table.GENUINE_SHIFT: "Change of the mean genuine score",
+    drift_table.QUALITY_T2: "Image quality (T2 of its measures)",
+    drift_table.FAILURE_SHIFT: "Change of the failure-to-acquire rate",
 }
 WORDS = {
     **_DAILY,
     **{
-        f"{drift_tests.TREND_PREFIX}{name}": f"{words}, recent days"
+        f"{drift_table.TREND_PREFIX}{name}": f"{words}, recent days"
         for name, words in _DAILY.items()
     },
-    drift_tests.POPULATION_T2: "Templates of new people (T2)",
+    drift_table.POPULATION_T2: "Templates of new people (T2)",
     GENUINE: "Mean genuine score",
     QUALITY: "Mean quality",
     SHARPNESS: "Mean sharpness (logarithm)",
@@ -57,13 +58,13 @@ WORDS = {
     DAY: "Smallest corrected p-value of the day",
 }
 _PHRASES = {
-    drift_tests.RESIDUAL_T2: "the features of known people moved",
-    drift_tests.GENUINE_SHIFT: "genuine scores {direction}",
-    drift_tests.QUALITY_T2: "the image quality changed",
-    drift_tests.FAILURE_SHIFT: "the failure-to-acquire rate {direction}",
+    drift_table.RESIDUAL_T2: "the features of known people moved",
+    drift_table.GENUINE_SHIFT: "genuine scores {direction}",
+    drift_table.QUALITY_T2: "the image quality changed",
+    drift_table.FAILURE_SHIFT: "the failure-to-acquire rate {direction}",
 }
 _LOOK_BACK = timedelta(days=365)
-SHARES = (FAILURE_RATE, drift_tests.FAILURE_SHIFT)
+SHARES = (FAILURE_RATE, drift_table.FAILURE_SHIFT)
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,7 @@ def outcome(rows: Iterable[Row]) -> Outcome | None:
         for row in rows
         if not (
             row["verdict"] == Outcome.NOT_ENOUGH
-            and row["statistic"].startswith(drift_tests.TREND_PREFIX)
+            and row["statistic"].startswith(drift_table.TREND_PREFIX)
         )
     }
     return next((one for one in SEVERITY if one in found), None)
@@ -254,15 +255,15 @@ def _moved(rows: Sequence[Row], history: Sequence[Row]) -> Moved:
 def by_statistic(rows: Iterable[Row]) -> dict[str, list[Row]]:
     """Rows of a group by statistic: the day's own first, then that of the recent days."""
     merged: dict[str, list[Row]] = {}
-    for row in sorted(rows, key=lambda row: row["statistic"].startswith(drift_tests.TREND_PREFIX)):
-        merged.setdefault(row["statistic"].removeprefix(drift_tests.TREND_PREFIX), []).append(row)
+    for row in sorted(rows, key=lambda row: row["statistic"].startswith(drift_table.TREND_PREFIX)):
+        merged.setdefault(row["statistic"].removeprefix(drift_table.TREND_PREFIX), []).append(row)
     return merged
 
 
 def _phrase(found: Sequence[Row]) -> str:
     """What a statistic says: by the day itself where that has moved, else by the recent days."""
     row, statistic = found[0], found[0]["statistic"]
-    plain = statistic.removeprefix(drift_tests.TREND_PREFIX)
+    plain = statistic.removeprefix(drift_table.TREND_PREFIX)
     direction = "changed"
     if row["value"] is not None:
         number = abs(row["value"])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from biometric_core.history.changes import Sensor, named
-from biometric_core.monitoring.drift_tests import TREND_PREFIX
+from biometric_core.history.drift_table import FAILURE_RATE, MEASURES, TREND_PREFIX
 from biometric_core.monitoring.report.facts import (
     GENUINE,
     SHARES,
@@ -18,8 +18,7 @@ from biometric_core.monitoring.report.facts import (
     severity,
     words,
 )
-from biometric_core.monitoring.verdicts import FAILURE_RATE, Group, means
-from biometric_core.monitoring.windows import MEASURES
+from biometric_core.monitoring.windows import Group, means
 
 
 @dataclass(frozen=True)

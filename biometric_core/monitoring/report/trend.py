@@ -9,13 +9,11 @@ import pyarrow.compute as pc
 from biometric_core.config import Monitoring
 from biometric_core.history import decisions
 from biometric_core.history.changes import Sensor
-from biometric_core.history.drifted import by_day
-from biometric_core.monitoring.drift_tests import TREND_PREFIX
+from biometric_core.history.drift_table import FAILURE_RATE, QUALITY, TREND_PREFIX, by_day
 from biometric_core.monitoring.report.facts import GENUINE, Row, alarm_days, by_group, smallest_p
-from biometric_core.monitoring.verdicts import FAILURE_RATE, QUALITY
+from biometric_core.monitoring.windows import CURRENT
 from biometric_core.reporting.over_days import Line, Panel
 from biometric_core.reporting.over_days import trend as drawn
-from biometric_core.stages.score import CURRENT
 from biometric_core.storage.store import Store
 
 SHOWN = timedelta(days=90)

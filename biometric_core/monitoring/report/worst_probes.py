@@ -10,9 +10,8 @@ import pyarrow.compute as pc
 
 from biometric_core.config import Config
 from biometric_core.data.capture_sets import load_captures
-from biometric_core.monitoring.verdicts import Group
+from biometric_core.monitoring.windows import CURRENT, Group
 from biometric_core.schemas import Modality
-from biometric_core.stages.score import CURRENT
 from biometric_core.storage.store import Store
 
 _EACH = 4

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from biometric_core.config import Config
+from biometric_core.history.drift_table import Outcome
 from biometric_core.monitoring.report import evidently_metrics, evidently_views
 from biometric_core.monitoring.report.facts import Facts, Row, earlier_rows, facts, rows_of
 from biometric_core.monitoring.report.pages import page
@@ -20,7 +21,8 @@ from biometric_core.monitoring.report.table import TableRow, logged, table
 from biometric_core.monitoring.report.trend import trend_picture
 from biometric_core.monitoring.report.workspace import keep_run, prepare_project
 from biometric_core.monitoring.report.worst_probes import worst_probes
-from biometric_core.monitoring.verdicts import Group, Outcome, Verdict
+from biometric_core.monitoring.verdicts import Verdict
+from biometric_core.monitoring.windows import Group
 from biometric_core.storage.files import atomic_write, writable
 from biometric_core.storage.store import Store
 from biometric_core.tracking.runs import log_report
