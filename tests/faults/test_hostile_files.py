@@ -26,7 +26,7 @@ INGEST = """
     from dataclasses import asdict
     from pathlib import Path
     from biometric_core.config import load_config
-    from biometric_core.ingest import ingest
+    from biometric_core.stages.ingest import ingest
 
     result = ingest(load_config("test", {"ingest": {"max_refused_share": 1.0}}), source=sys.argv[1])
     # Not ru_maxrss, in which a child begins with what its parent had.

@@ -21,7 +21,7 @@ LIGHT = """
 import sys
 from datetime import date
 from biometric_core.config import load_config
-from biometric_core.report_store import forget_reports
+from biometric_core.monitoring.report.workspace import forget_reports
 config = load_config("test", {"storage": {"root": sys.argv[1]}})
 assert forget_reports(config, before=date(2026, 1, 1)) == 0
 assert not [name for name in sys.modules if name.split(".")[0] in ("evidently", "mlflow", "torch")]

@@ -7,8 +7,7 @@ from drift_story import system
 from biometric_core.history import decisions
 from biometric_core.history.drift_table import FAILURE_RATE, Outcome
 from biometric_core.monitoring.report.trend import trend_picture
-from biometric_core.reporting import over_days
-from biometric_core.reporting.over_days import Line, Panel
+from biometric_core.reporting.over_days import Line, Panel, trend
 from biometric_core.storage.store import Store
 
 PNG = b"\x89PNG"
@@ -86,7 +85,7 @@ def test_of_many_sensors_those_with_the_smallest_p_values_are_drawn(config) -> N
 
 
 def test_there_may_be_nothing_to_draw() -> None:
-    assert over_days([Panel("empty", [Line("iris", [])])], [], {}) is None
+    assert trend([Panel("empty", [Line("iris", [])])], [], {}) is None
 
 
 def test_a_single_day_is_drawn_without_a_complaint(config, recwarn) -> None:

@@ -109,7 +109,7 @@ def test_two_epochs_then_a_stop_then_two_more_equal_four(straight, tmp_path):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from biometric_core.train import fit
+from biometric_core.training.fit import fit
 from toys import toy_config, toy_sets
 def die(epoch, metrics):
     if epoch == 2:
