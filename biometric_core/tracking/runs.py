@@ -335,5 +335,9 @@ def log_report(
     own = {**tags, KIND: "report", "report": name.replace("'", "")}
     with run(config, name=name, tags=own, run_id=known.run_id if known else None) as handle:
         handle.log_metrics(metrics)
-        handle.log_artifacts(directory, "report")
+        # File by file: what another writer of the same report has aside may be gone any moment.
+        for file in sorted(directory.rglob("*")):
+            if file.is_file() and not file.name.startswith("."):
+                place = Path("report") / file.relative_to(directory).parent
+                handle.log_files([file], place.as_posix())
     return handle.run_id
