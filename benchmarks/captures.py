@@ -10,7 +10,8 @@ import numpy as np
 from biometric_core.config import Config
 from biometric_core.errors import CaptureRefused
 from biometric_core.imaging.decoding import decode
-from biometric_core.parallel.executors import Executor, map_chunks
+from biometric_core.parallel.chunks import map_chunks
+from biometric_core.parallel.executors import Executor
 from biometric_core.schemas import EYES, FINGERS, Modality, UInt8Array
 from biometric_core.sources.layouts import is_clutter, parse
 from biometric_core.sources.reader import iter_files

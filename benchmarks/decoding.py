@@ -10,7 +10,7 @@ import numpy as np
 
 from biometric_core.config import Ingest
 from biometric_core.imaging.decoding import decode
-from biometric_core.imaging.preparation import one_thread
+from biometric_core.parallel.thread_limits import one_thread
 from biometric_core.schemas import UInt8Array
 from biometric_core.storage.files import atomic_write
 

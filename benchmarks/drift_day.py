@@ -21,7 +21,7 @@ import pyarrow as pa
 from benchmarks.rows import Row, at_most
 from biometric_core.config import Config, load_config
 from biometric_core.imaging.preparation import preprocess_version
-from biometric_core.monitoring.scoring_model import Serving
+from biometric_core.monitoring.scoring_model import ScoringModel
 from biometric_core.monitoring.windows import CURRENT, REFERENCE
 from biometric_core.schemas import TABLES, Float64Array, Modality
 from biometric_core.storage.store import Store
@@ -118,21 +118,21 @@ def _table(name: str, columns: Mapping[str, Any], count: int) -> pa.Table:
 def _measure(config: Config) -> dict[str, Any]:
     import sklearn.covariance  # noqa: F401  (imports don't count)
 
-    from biometric_core.monitoring.alarms import day_verdict
+    from biometric_core.monitoring.alarms import day_alarm
     from biometric_core.monitoring.loading import load_groups
     from biometric_core.monitoring.report.writing import write_report
-    from biometric_core.monitoring.verdicts import judge
+    from biometric_core.monitoring.verdicts import judge_day
     from biometric_core.tracking.client import mlflow_client
 
     with mlflow_client(config, "make a database") as client:
         client.get_experiment_by_name("none")
     store, day = Store.of(config), date.fromordinal(_FIRST.toordinal() + _DAYS_BEFORE)
-    model = Serving("1", datetime(_FIRST.year, _FIRST.month, _FIRST.day, tzinfo=UTC), None)
+    model = ScoringModel("1", datetime(_FIRST.year, _FIRST.month, _FIRST.day, tzinfo=UTC), None)
     times = [time.perf_counter()]
     groups = load_groups(store, config, day, model)
     times.append(time.perf_counter())
-    verdicts = judge(groups, config.monitoring, day)
-    told = day_verdict(verdicts, [], config.monitoring, day)
+    verdicts = judge_day(groups, config.monitoring, day)
+    told = day_alarm(verdicts, [], config.monitoring, day)
     times.append(time.perf_counter())
     write_report(store, config, day, "1", groups, [*verdicts, told.row(config.monitoring)])
     times.append(time.perf_counter())

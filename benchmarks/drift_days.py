@@ -13,8 +13,8 @@ from threadpoolctl import threadpool_limits
 from benchmarks.drift_pool import CLEAN, REFERENCE, SLOW_VISITS, VISITS, Pool
 from biometric_core.config import Monitoring
 from biometric_core.history.drift_table import CONFIRMED
-from biometric_core.monitoring.alarms import DayVerdict, day_verdict
-from biometric_core.monitoring.verdicts import Verdict, judge
+from biometric_core.monitoring.alarms import DayAlarm, day_alarm
+from biometric_core.monitoring.verdicts import Verdict, judge_day
 from biometric_core.monitoring.windows import Attempts, Group, Span, Window
 from biometric_core.schemas import Modality, StrArray
 
@@ -40,7 +40,7 @@ class Visitors:
 class Told:
     """What the monitor said of one day."""
 
-    day: DayVerdict
+    day: DayAlarm
     verdicts: list[Verdict]
 
     @property
@@ -107,7 +107,7 @@ class World:
     def _verdicts(self, days: Sequence[Visitors]) -> list[Verdict]:
         """Verdicts on the last of these days, the others being the recent ones."""
         groups = [self._group(modality, days) for modality in self.modalities]
-        return judge(groups, self.settings, _FIRST + timedelta(days=days[-1].number))
+        return judge_day(groups, self.settings, _FIRST + timedelta(days=days[-1].number))
 
     def _group(self, modality: Modality, days: Sequence[Visitors]) -> Group:
         last = days[-1].number
@@ -142,7 +142,7 @@ def told(judged: Sequence[list[Verdict]], settings: Monitoring) -> list[Told]:
     found = []
     for number, verdicts in enumerate(judged):
         day = _FIRST + timedelta(days=number)
-        said = day_verdict(verdicts, history, settings, day)
+        said = day_alarm(verdicts, history, settings, day)
         found.append(Told(said, verdicts))
         history += [{**vars(row), "day": day} for row in (*verdicts, said.row(settings))]
         history = [row for row in history if (day - row["day"]).days < _KEPT_DAYS]

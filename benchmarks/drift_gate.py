@@ -116,9 +116,9 @@ def _fill(config: Config, work: Path) -> None:
 
 
 def _train(config: Config, work: Path, model: Model) -> Model:
-    from biometric_core.stages.train import load_training_data
     from biometric_core.training.assembly import recogniser_of
     from biometric_core.training.fit import fit
+    from biometric_core.training.training_data import load_training_data
 
     kind, seed = model
     training = config.training.model_copy(update={"seed": seed})

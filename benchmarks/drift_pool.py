@@ -21,7 +21,8 @@ from biometric_core.config import Config
 from biometric_core.data.capture_sets import CaptureSet, load_captures
 from biometric_core.monitoring.claims import Claims, compare_claims
 from biometric_core.monitoring.windows import Attempts, Window, measures
-from biometric_core.parallel.executors import Executor, map_chunks
+from biometric_core.parallel.chunks import map_chunks
+from biometric_core.parallel.executors import Executor
 from biometric_core.parallel.progress import track
 from biometric_core.recogniser import Recogniser
 from biometric_core.schemas import EYES, BoolArray, Float32Array, Modality, StrArray

@@ -16,7 +16,8 @@ from benchmarks.decoding import SIDE, Chunk, decode_batch, decode_chunk, decode_
 from benchmarks.rows import Row, at_least, at_most, medians
 from biometric_core.config import Config
 from biometric_core.imaging.preparation import SECONDS_PER_CAPTURE
-from biometric_core.parallel.executors import Executor, choose, map_chunks
+from biometric_core.parallel.chunks import map_chunks
+from biometric_core.parallel.executors import Executor, choose
 from biometric_core.parallel.ray_pool import ray_cluster
 from biometric_core.stages.ingest import ingest
 from biometric_core.stages.preprocess import preprocess

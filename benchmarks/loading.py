@@ -4,7 +4,7 @@ import itertools
 import os
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.rows import Row, at_least, at_most, medians
 from biometric_core.config import Config
-from biometric_core.data.capture_sets import CaptureSet, load_captures
+from biometric_core.data.capture_sets import CaptureSet, Sets, load_captures
 from biometric_core.imaging.preparation import preprocess_version
 from biometric_core.matching.bootstrap import Interval, error_rates
 from biometric_core.matching.comparisons import compare_all
@@ -33,7 +33,6 @@ from biometric_core.training.validation import embed_captures
 _CAPTURES, _BATCH, _BATCHES, _REPEATS = 10_000, 64, 50, 5
 _STEPS, _PEOPLE, _SEED = 6, 60, 11
 _BLOCK = 1000
-Sets = Mapping[Modality, CaptureSet]
 
 
 def rows(config: Config, captures: int = _CAPTURES, people: int = _PEOPLE) -> list[Row]:

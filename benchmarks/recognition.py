@@ -118,7 +118,7 @@ def _fingers(config: Config, data: Path) -> list[Row]:
     rows = []
     for name, archive in FVC.items():
         shipped = str(pretrained.FOLDER)
-        result = crossval(config, sources=[str(data / archive)], pretrained=shipped)
+        result = crossval(config, sources=[str(data / archive)], recogniser=shipped)
         every = {**result["mean"], **result["mean"]["combinations"]}
         for figures, target in targets[name].items():
             told = _details(every[figures], "eer", result, name)

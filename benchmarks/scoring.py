@@ -9,14 +9,16 @@ import numpy as np
 from benchmarks.captures import Images, replicate
 from benchmarks.rows import Row, at_least, medians
 from biometric_core.config import Config, load_config
-from biometric_core.imaging.preparation import one_thread, preprocess_version
+from biometric_core.imaging.preparation import preprocess_version
 from biometric_core.parallel.ray_pool import ray_cluster
+from biometric_core.parallel.thread_limits import one_thread
 from biometric_core.recogniser import Recogniser
 from biometric_core.recogniser.network import BiometricNet, ModelSpec
 from biometric_core.schemas import Modality
 from biometric_core.sources.layouts import parse
 from biometric_core.sources.reader import SourceFile, iter_files
 from biometric_core.stages.predict import predict
+from biometric_core.stages.register import register
 from biometric_core.tracking import registry, runs
 
 _CAPTURES = 640
@@ -107,7 +109,7 @@ def _promote(config: Config, recogniser: Recogniser, folder: Path) -> None:
     recogniser.save(saved)
     with runs.run(config, name="bench", tags={}) as run:
         run.log_artifacts(saved, runs.RECOGNISER)
-    version = registry.register(config, run_id=run.run_id).version
+    version = register(config, run_id=run.run_id).version
     registry.set_champion(config, version, None)
 
 

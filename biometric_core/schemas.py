@@ -6,6 +6,7 @@ one eye or one finger of one subject, a *probe* is a capture compared with the e
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 
 import numpy as np
@@ -172,3 +173,8 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "drift": ("day", "model_version", "modality", "sensor", "statistic"),
     "decisions": ("decision_id",),
 }
+
+
+def utc(time: datetime) -> datetime:
+    """The time in UTC; it is UTC where no zone is named."""
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)

@@ -28,7 +28,7 @@ def biometric_maintenance() -> None:
 
     @task(**HEAVY)
     def maintain() -> dict[str, Any]:
-        return run_stage("stages.maintain.maintain")
+        return run_stage("maintain")
 
     maintain()
 

@@ -74,20 +74,20 @@ def biometric_monitoring() -> None:
         if not folder.is_dir():
             raise AirflowSkipException(f"no captures of {day}: there is no folder {folder}")
         at = datetime.combine(day, time(), tzinfo=UTC)
-        taken = run_stage("stages.ingest.ingest", source=str(folder), captured_at=at, kind="inbox")
+        taken = run_stage("ingest", source=str(folder), captured_at=at, kind="inbox")
         return {**taken, "day": day.isoformat()}
 
     @task(**HEAVY)
     def preprocess(taken: dict[str, Any]) -> dict[str, Any]:
         """Locate, normalise and mask the new captures."""
-        return {**run_stage("stages.preprocess.preprocess"), "day": taken["day"]}
+        return {**run_stage("preprocess"), "day": taken["day"]}
 
     @task(**HEAVY)
     def monitor(prepared: dict[str, Any]) -> dict[str, Any]:
         """Score with the champion, judge the drift, write the report; the rows are in the table."""
         force = get_current_context()["params"]["force"]
         day = date.fromisoformat(prepared["day"])
-        judged = run_stage("stages.monitor.monitor", day=day, force=force)
+        judged = run_stage("monitor", day=day, force=force)
         return {name: value for name, value in judged.items() if name != "verdicts"}
 
     @task(outlets=[DRIFT])

@@ -65,7 +65,7 @@ def biometric_retraining() -> None:
         _log.info("asset events: %s", [event.extra for events in sent for event in events])
         given = context["params"]
         trigger = "asset" if context["dag_run"].run_type == "asset_triggered" else "manual"
-        made = run_stage("stages.plan_retraining.plan", trigger=trigger, force=given["force"])
+        made = run_stage("plan_retraining", trigger=trigger, force=given["force"])
         if not made["retrain"]:
             raise AirflowSkipException(f"no retraining: {made['reason']}")
         if given["day"] and given["day"] > made["as_of"][:10]:
@@ -80,18 +80,18 @@ def biometric_retraining() -> None:
 
         day, as_of = planned["day"], parse_time(planned["as_of"])
         change = Change.of(date.fromisoformat(day), planned["sensors"]) if day else None
-        return run_stage("stages.train.train", as_of=as_of, change=change)
+        return run_stage("train", as_of=as_of, change=change)
 
     @task(**HEAVY)
     def evaluate(planned: dict[str, Any], trained: dict[str, Any]) -> dict[str, Any]:
         """Error rates on people the challenger has never seen."""
         as_of = parse_time(planned["as_of"])
-        return run_stage("stages.evaluate.evaluate", run_id=trained["run_id"], as_of=as_of)
+        return run_stage("evaluate", run_id=trained["run_id"], as_of=as_of)
 
     @task
     def register(trained: dict[str, Any]) -> dict[str, Any]:
         """Bundle the model and register it as challenger."""
-        return run_stage("tracking.registry.register", run_id=trained["run_id"])
+        return run_stage("register", run_id=trained["run_id"])
 
     @task(**HEAVY)
     def promote(planned: dict[str, Any], registered: dict[str, Any]) -> dict[str, Any]:

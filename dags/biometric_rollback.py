@@ -28,9 +28,7 @@ def biometric_rollback() -> None:
 
     @task(retries=0)  # twice would lead back to the model that was rolled back
     def rollback() -> dict[str, Any]:
-        decided = run_stage(
-            "stages.promote.rollback", reason=get_current_context()["params"]["reason"]
-        )
+        decided = run_stage("rollback", reason=get_current_context()["params"]["reason"])
         tell_decision(decided)
         return decided
 

@@ -71,7 +71,7 @@ def biometric_training() -> None:
         context = get_current_context()
         as_of = training_as_of(context)
         with kaggle_environment():
-            found = run_stage("stages.acquire.acquire", source=context["params"]["source"])
+            found = run_stage("acquire", source=context["params"]["source"])
         return {**found, "as_of": as_of}
 
     @task
@@ -80,34 +80,34 @@ def biometric_training() -> None:
         # A source that doesn't say when it was captured counts as captured just before the run.
         before = parse_time(acquired["as_of"]) - timedelta(seconds=1)
         path, kind = acquired["path"], acquired["kind"]
-        return run_stage("stages.ingest.ingest", source=path, captured_at=before, kind=kind)
+        return run_stage("ingest", source=path, captured_at=before, kind=kind)
 
     @task(**HEAVY)
     def preprocess() -> dict[str, Any]:
         """Locate, normalise and mask, in parallel."""
-        return run_stage("stages.preprocess.preprocess")
+        return run_stage("preprocess")
 
     @task
     def check() -> dict[str, Any]:
         """Report on all that was taken in and prepared; the gates decide whether to train on it."""
-        return run_stage("stages.check.check")
+        return run_stage("check")
 
     @task(**HEAVY)
     def train(acquired: dict[str, Any]) -> dict[str, Any]:
         """Fit the model; a retry goes on after the last finished epoch."""
         force = get_current_context()["params"]["force"]
-        return run_stage("stages.train.train", as_of=parse_time(acquired["as_of"]), force=force)
+        return run_stage("train", as_of=parse_time(acquired["as_of"]), force=force)
 
     @task(**HEAVY)
     def evaluate(acquired: dict[str, Any], trained: dict[str, Any]) -> dict[str, Any]:
         """Error rates on people the model has never seen."""
         as_of = parse_time(acquired["as_of"])
-        return run_stage("stages.evaluate.evaluate", run_id=trained["run_id"], as_of=as_of)
+        return run_stage("evaluate", run_id=trained["run_id"], as_of=as_of)
 
     @task
     def register(trained: dict[str, Any]) -> dict[str, Any]:
         """Bundle the model and register it as challenger."""
-        return run_stage("tracking.registry.register", run_id=trained["run_id"])
+        return run_stage("register", run_id=trained["run_id"])
 
     @task(**HEAVY)
     def promote(acquired: dict[str, Any], registered: dict[str, Any]) -> dict[str, Any]:

@@ -189,11 +189,11 @@ def promote(
 ) -> None:
     """Let a challenger replace the champion, if it is provably better."""
     from biometric_core.stages.promote import promote as stage
-    from biometric_core.tracking.registry import challenger_version, register
+    from biometric_core.stages.register import register
 
     def _stage(config: "Config") -> Any:
         chosen = register(config, run_id=run_id).version if run_id else version
-        return stage(config, version=chosen or challenger_version(config), as_of=_utc(as_of))
+        return stage(config, version=chosen, as_of=_utc(as_of))
 
     run_stage(_stage, out)
 
@@ -261,7 +261,6 @@ def crossval(
     biometric crossval -s irises.zip -s fvc2002-db1b.zip --chimeric --json figures.json
     """
     from biometric_core.stages.crossval import crossval as stage
-    from biometric_core.training.pretrained import FOLDER
 
     if pretrained and recogniser:
         raise typer.BadParameter("give --pretrained or --recogniser FOLDER, not both")
@@ -272,7 +271,8 @@ def crossval(
             folds=folds,
             chimeric=chimeric,
             paint_out=paint_out,
-            pretrained=str(FOLDER) if pretrained else recogniser,
+            pretrained=pretrained,
+            recogniser=recogniser,
             report=report,
         ),
         out,
@@ -295,4 +295,6 @@ def run() -> NoReturn:
 
 
 def _utc(time: datetime | None) -> datetime | None:
-    return time.replace(tzinfo=UTC) if time and time.tzinfo is None else time
+    from biometric_core.schemas import utc
+
+    return utc(time) if time else None

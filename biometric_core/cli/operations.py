@@ -67,7 +67,7 @@ def rollback(
     out: JsonOption = None,
 ) -> None:
     """Make the previous champion champion again."""
-    from biometric_core.stages.promote import rollback as stage
+    from biometric_core.stages.rollback import rollback as stage
 
     run_stage(lambda config: stage(config, reason=reason), out)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from biometric_core.data.memory_map import Origin
 from biometric_core.data.pixels import Pixels, open_materialised
 from biometric_core.errors import DataError
 from biometric_core.imaging.preparation import preprocess_version
-from biometric_core.schemas import Float32Array, Modality, StrArray, UInt8Array, identity_of
+from biometric_core.schemas import Float32Array, Modality, StrArray, UInt8Array, identity_of, utc
 from biometric_core.storage.store import Store
 
 Images = UInt8Array | Pixels
@@ -67,6 +67,9 @@ class CaptureSet:
         return CaptureSet(self.modality, **chosen)
 
 
+Sets = Mapping[Modality, CaptureSet]
+
+
 def load_captures(
     store: Store,
     config: Config,
@@ -111,7 +114,7 @@ def load_captures(
 
 def taken_before(as_of: datetime | None) -> pc.Expression | None:
     """A filter on the capture table: captures taken before this time; None for all."""
-    return pc.field("captured_at") < _utc(as_of) if as_of else None
+    return pc.field("captured_at") < utc(as_of) if as_of else None
 
 
 def from_columns(
@@ -140,10 +143,6 @@ def from_columns(
 
 def _text(values: Sequence[str | None]) -> StrArray:
     return np.array(["" if value is None else value for value in values], dtype=np.str_)
-
-
-def _utc(time: datetime) -> datetime:
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 def _joined(captures: pa.Table, features: pa.Table, origin: Origin) -> CaptureSet:

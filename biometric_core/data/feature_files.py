@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 
 from biometric_core.config import Ingest, Preprocess
 from biometric_core.errors import StorageError
-from biometric_core.imaging.preparation import PreparedBatch, one_thread, prepare_batch
+from biometric_core.imaging.preparation import PreparedBatch, prepare_batch
+from biometric_core.parallel.thread_limits import one_thread
 from biometric_core.schemas import TABLES, Modality, UInt8Array
 from biometric_core.storage.delta import PartFile
 from biometric_core.storage.files import Files

@@ -7,12 +7,15 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from biometric_core.data import inventory_plots as plots
 from biometric_core.data.inventory import DataFigures, ModalityData
+from biometric_core.reporting.canvas import MATED, panels, save, single
 from biometric_core.reporting.page import page, templates
 from biometric_core.reporting.sections import Picture, Section, Table
 from biometric_core.reporting.words import NOTHING, label, number
 from biometric_core.schemas import Modality
+
+_BINS = 40
+_MOST = 20  # more impressions of one eye or finger than that share a bar
 
 TITLE = "Data report"
 _PERCENTILES = (5, 50, 95)
@@ -83,13 +86,13 @@ def _modality(modality: Modality, data: ModalityData, folder: Path) -> Section:
     tables = [quality, _table(("sensor", "captures"), data.sensors)]
     tables.append(_table(("split", "subjects"), data.splits))
     drawn = [
-        plots.capture_quality(modality, data, folder / f"{modality}_quality.png"),
-        plots.impressions(modality, data, folder / f"{modality}_impressions.png"),
+        _draw_quality(modality, data, folder / f"{modality}_quality.png"),
+        _draw_impressions(modality, data, folder / f"{modality}_impressions.png"),
     ]
     if data.failures:
         tables.append(_table(("failure to acquire", "captures"), data.failures))
         title = f"Failures to acquire: {modality}"
-        drawn.append(plots.reasons(title, data.failures, folder / f"{modality}_failures.png"))
+        drawn.append(_draw_reasons(title, data.failures, folder / f"{modality}_failures.png"))
     pictures = [Picture(path.stem.replace("_", " "), path.name) for path in drawn]
     return Section(label(modality).capitalize(), [], [t for t in tables if t.rows], pictures)
 
@@ -109,7 +112,7 @@ def _refused(found: DataFigures, folder: Path) -> Section:
     tables, pictures = [], []
     if found.refused:
         tables.append(_table(("reason", "files"), found.refused))
-        path = plots.reasons("Refused files", found.refused, folder / "refused.png")
+        path = _draw_reasons("Refused files", found.refused, folder / "refused.png")
         pictures.append(Picture("refused files by reason", path.name))
         rows = [
             [_code(e.reason), _code(e.file), f"{e.bytes:,}", _code(e.detail)]
@@ -124,3 +127,44 @@ def _code(text: str) -> str:
     """Text from outside as a code span: nothing in it is read as Markdown."""
     plain = re.sub(r"[`\s]+", " ", text).strip()
     return f"`{plain}`" if plain else NOTHING
+
+
+def _draw_quality(name: str, data: ModalityData, path: Path) -> Path:
+    """Histograms of all measures of a modality; a dashed line at the median.
+
+    Args:
+        name: for the title.
+        data: of the modality.
+        path: the PNG to write.
+    """
+    measured = {measure: values for measure, values in data.measures.items() if len(values)}
+    figure, axes = panels(max(1, len(measured)), 12, 3.2)
+    for one, (measure, values) in zip(axes, measured.items(), strict=False):
+        one.hist(values, bins=_BINS, color=MATED, alpha=0.8)
+        one.axvline(float(np.median(values)), linestyle="--", color="black", linewidth=1)
+        one.set(xlabel=measure, ylabel="captures")
+    figure.suptitle(f"Quality: {name}")
+    return save(figure, path)
+
+
+def _draw_impressions(name: str, data: ModalityData, path: Path) -> Path:
+    """How many eyes or fingers have how many captures."""
+    figure, axes = single("captures", "eyes or fingers", f"Captures of an eye or finger: {name}")
+    figure.set_size_inches(6, 3.2)
+    values = np.minimum(data.impressions, _MOST)
+    found, number = np.unique(values, return_counts=True)
+    axes.bar(found, number, color=MATED)
+    axes.set_xlim(0, found.max() + 1)
+    axes.set_xticks(found, [f"{n} or more" if n == _MOST else str(n) for n in found])
+    return save(figure, path)
+
+
+def _draw_reasons(title: str, counts: Mapping[str, int], path: Path) -> Path:
+    """Counts by reason as bars, the most frequent on top."""
+    figure, axes = single("files", "", title)
+    figure.set_size_inches(7, 1.0 + 0.35 * len(counts))
+    names = [reason.replace("_", " ") for reason in counts]
+    bars = axes.barh(names, list(counts.values()), color=MATED)
+    axes.bar_label(bars, padding=3)
+    axes.invert_yaxis()
+    return save(figure, path)

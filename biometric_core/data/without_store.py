@@ -14,14 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from biometric_core.config import Config, Ingest, Preprocess
-from biometric_core.data.capture_sets import CaptureSet, from_columns
+from biometric_core.data.capture_sets import CaptureSet, Sets, from_columns
 from biometric_core.errors import CaptureRefused, DataError, FailureToAcquire
 from biometric_core.imaging.decoding import decode
 from biometric_core.imaging.iris import paint_out
 from biometric_core.imaging.iris.paint_out import PaintedSample, PaintOut
-from biometric_core.imaging.preparation import SECONDS_PER_CAPTURE, one_thread, prepare
-from biometric_core.parallel.executors import Executor, choose, map_chunks
+from biometric_core.imaging.preparation import SECONDS_PER_CAPTURE, prepare
+from biometric_core.parallel.chunks import map_chunks
+from biometric_core.parallel.executors import Executor, choose
 from biometric_core.parallel.progress import track
+from biometric_core.parallel.thread_limits import one_thread
 from biometric_core.schemas import Modality, Sample
 from biometric_core.sources.layouts import SourceCapture, is_clutter, layout, parse
 from biometric_core.sources.reader import iter_files
@@ -29,7 +31,6 @@ from biometric_core.sources.reader import iter_files
 _log = logging.getLogger(__name__)
 
 
-Sets = Mapping[Modality, CaptureSet]
 Prepare = Callable[[bytes, Modality, Preprocess, Ingest], Sample]
 
 
@@ -122,7 +123,7 @@ def _captures(source: Path, limits: Ingest) -> Iterator[tuple[str, SourceCapture
 def prepare_painted(
     what: PaintOut, data: bytes, modality: Modality, settings: Preprocess, limits: Ingest
 ) -> Sample:
-    """As `preprocess.prepare`, with the iris painted out of eyes."""
+    """As `preparation.prepare`, with the iris painted out of eyes."""
     if modality is Modality.IRIS:
         return paint_out.prepare(decode(data, limits), settings.iris_shape, what)
     return prepare(data, modality, settings, limits)

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from biometric_core.data.capture_sets import CaptureSet
+from biometric_core.data.capture_sets import CaptureSet, Sets
 from biometric_core.errors import DataError
 from biometric_core.evaluation.combinations import (
     MISSING_THIRD,
@@ -25,7 +25,6 @@ from biometric_core.matching.gallery import Gallery, fused_gallery
 from biometric_core.recogniser import FUSED, Recogniser
 from biometric_core.schemas import Modality
 
-Sets = Mapping[Modality, CaptureSet]
 Names = dict[Modality, dict[str, str]]
 Mated = Mapping[Modality, frozenset[str]]
 

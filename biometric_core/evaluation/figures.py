@@ -23,6 +23,7 @@ from biometric_core.matching.gallery import (
 from biometric_core.recogniser import FUSED, Recogniser
 from biometric_core.schemas import Float32Array, Float64Array, Modality
 
+THRESHOLD_FMR = 0.01  # of all comparisons: where groups and qualities are looked at
 FUSED_FEATURE = "fused_feature"
 FUSED_NAMES = (FUSED, FUSED_FEATURE)
 NAMES = (*(modality.value for modality in Modality), *FUSED_NAMES)

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from biometric_core.evaluation.figures import THRESHOLD_FMR
 from biometric_core.matching import error_rates
 from biometric_core.matching.comparisons import Comparisons
 from biometric_core.schemas import Float64Array
 
-THRESHOLD_FMR = 0.01
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.3)
 _BINS = 5
 NO_MATED = "no mated comparison"

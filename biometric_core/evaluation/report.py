@@ -12,9 +12,8 @@ from biometric_core.config import Config
 from biometric_core.data.capture_sets import CaptureSet
 from biometric_core.evaluation import plots
 from biometric_core.evaluation.cards import performance_card
-from biometric_core.evaluation.differentials import differentials
+from biometric_core.evaluation.differentials import Traits, differentials, traits_of
 from biometric_core.evaluation.quality_error import QualityError, quality_error
-from biometric_core.evaluation.traits import Traits, traits_of
 from biometric_core.imaging.preparation import preprocess_version
 from biometric_core.matching.comparisons import Comparisons
 from biometric_core.recogniser import FUSED
@@ -29,7 +28,7 @@ class Evidence:
 
     Attributes:
         comparisons: by name (`iris`, `fused`, ...); between captures or visits of `sets`. Those of
-            several folds may be `match.pooled`: items are found by their ids.
+            several folds may be `comparisons.pooled`: items are found by their ids.
         ranks: likewise, of each probe's own identity in identification.
         sets: all captures that were compared.
         confusion: of closed-set classification, int64 (C, C); None without any.

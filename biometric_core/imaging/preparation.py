@@ -1,13 +1,9 @@
 """One capture, or a batch of one modality, to fixed-size, normalised images: pure functions."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
-import cv2
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from biometric_core.config import Config, Ingest, Preprocess
 from biometric_core.errors import CaptureRefused, FailureToAcquire
@@ -35,28 +31,6 @@ class PreparedBatch:
     masks: UInt8Array
     quality: Float32Array
     failures: tuple[str | None, ...]
-
-
-@cache
-def _thread_pools() -> ThreadpoolController:
-    # Looking for them takes 2 ms; numpy's, and whatever else prepares captures, are loaded by now.
-    return ThreadpoolController()
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Keep OpenCV and BLAS from starting threads: parallel work runs over captures.
-
-    On one capture they gain nothing, and waiting for each other they took as much time again
-    (measured: 14 ms of processor time for 7 ms of work, and several times that on a busy machine).
-    """
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        with _thread_pools().limit(limits=1, user_api="blas"):
-            yield
-    finally:
-        cv2.setNumThreads(before)
 
 
 def prepare(data: bytes, modality: Modality, settings: Preprocess, limits: Ingest) -> Sample:

@@ -26,7 +26,7 @@ _CONFIRMING_WITHIN = timedelta(days=7)  # an older suspicion says nothing about 
 
 
 @dataclass(frozen=True)
-class DayVerdict:
+class DayAlarm:
     """The verdict on a day as a whole.
 
     Attributes:
@@ -44,9 +44,9 @@ class DayVerdict:
         return Verdict(ALL, ALL, DAY, None, self.p_value, settings.alpha, 0, self.verdict.value)
 
 
-def day_verdict(
+def day_alarm(
     verdicts: Sequence[Verdict], history: Sequence[_Row], settings: Monitoring, day: date
-) -> DayVerdict:
+) -> DayAlarm:
     """Decide on a day.
 
     Confirmed is a drift whose p-value lies below `alpha` at once, or that was suspect on two of the
@@ -62,20 +62,20 @@ def day_verdict(
     """
     tested = [vars(row) for row in verdicts if row.statistic in TESTED and row.p_value is not None]
     if not tested:
-        return DayVerdict(Outcome.NOT_ENOUGH, None, "too few comparable people on this day")
+        return DayAlarm(Outcome.NOT_ENOUGH, None, "too few comparable people on this day")
     smallest = min(row["p_value"] for row in tested)
     confirmed = _confirmed(tested, history, settings, day)
     moved = confirmed or sensors(tested, MOVED)
     if not moved:
-        return DayVerdict(Outcome.CALM, smallest, "nothing has moved")
+        return DayAlarm(Outcome.CALM, smallest, "nothing has moved")
     words = "; ".join(_told(sensor, tested, history, day) for sensor in sorted(moved))
     if not confirmed:
-        return DayVerdict(Outcome.SUSPECT, smallest, f"to be confirmed: {words}")
+        return DayAlarm(Outcome.SUSPECT, smallest, f"to be confirmed: {words}")
     told = _last_alarm(history)
     cooling = told is not None and day - told < timedelta(days=settings.cooldown_days)
     if told is not None and cooling and confirmed <= _confirmed_since(told, history, settings):
-        return DayVerdict(Outcome.STANDING, smallest, f"alarm of {told} stands: {words}")
-    return DayVerdict(Outcome.ALARM, smallest, words)
+        return DayAlarm(Outcome.STANDING, smallest, f"alarm of {told} stands: {words}")
+    return DayAlarm(Outcome.ALARM, smallest, words)
 
 
 def _confirmed(

@@ -12,7 +12,7 @@ from biometric_core.history.changes import outdated, renewed
 from biometric_core.history.drift_table import MEASURES
 from biometric_core.imaging.preparation import preprocess_version
 from biometric_core.monitoring.permutation_tests import design
-from biometric_core.monitoring.scoring_model import Serving
+from biometric_core.monitoring.scoring_model import ScoringModel
 from biometric_core.monitoring.windows import (
     CURRENT,
     REFERENCE,
@@ -46,7 +46,7 @@ class _Tables:
         return _Tables(*parts)
 
 
-def load_groups(store: Store, config: Config, day: date, model: Serving) -> list[Group]:
+def load_groups(store: Store, config: Config, day: date, model: ScoringModel) -> list[Group]:
     """The day by modality and sensor, each with its part of the reference.
 
     The reference of a sensor is that sensor's own where it carries enough subjects, else the whole
@@ -85,7 +85,7 @@ def _group(tables: _Tables, modality: str, sensor: str, day: date, settings: Mon
     return Group(modality, sensor, reference, today, None if alone else recent, unidentified)
 
 
-def _read(store: Store, config: Config, day: date, model: Serving) -> _Tables:
+def _read(store: Store, config: Config, day: date, model: ScoringModel) -> _Tables:
     captures = _captures(store, config, model, day)
     first = day - timedelta(days=config.monitoring.trend_days - 1)
     in_days = (pc.field("day") <= day) & (pc.field("day") >= first)
@@ -109,7 +109,9 @@ def _read(store: Store, config: Config, day: date, model: Serving) -> _Tables:
     )
 
 
-def _probes(store: Store, model: Serving, chosen: pc.Expression, captures: pa.Table) -> pa.Table:
+def _probes(
+    store: Store, model: ScoringModel, chosen: pc.Expression, captures: pa.Table
+) -> pa.Table:
     """Chosen probes of the model with the measures of their captures, sorted by capture."""
     probes = store.read("probes", filter=(pc.field("model_version") == model.version) & chosen)
     place = pc.index_in(probes["capture_id"], captures["capture_id"].combine_chunks())
@@ -119,7 +121,7 @@ def _probes(store: Store, model: Serving, chosen: pc.Expression, captures: pa.Ta
     return probes.sort_by("capture_id")
 
 
-def _captures(store: Store, config: Config, model: Serving, day: date) -> pa.Table:
+def _captures(store: Store, config: Config, model: ScoringModel, day: date) -> pa.Table:
     """Captures up to the day, with `known` to the model, `failed` (0 or 1) and `day`."""
     end = datetime.combine(day + timedelta(days=1), time(), tzinfo=UTC)
     captures = store.read("captures", filter=pc.field("captured_at") < end)

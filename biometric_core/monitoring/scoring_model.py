@@ -19,7 +19,7 @@ from biometric_core.tracking.registry import Version
 
 
 @dataclass(frozen=True)
-class Serving:
+class ScoringModel:
     """A model version and the captures it knew.
 
     Attributes:
@@ -54,7 +54,7 @@ class Serving:
         return known
 
 
-def serving(config: Config, store: Store, day: date) -> Serving:
+def scoring_model(config: Config, store: Store, day: date) -> ScoringModel:
     """The model that judges a day: the newest champion that was not trained on all of it.
 
     So a day that is judged later than usual is not judged by a model that has learnt from it.
@@ -85,7 +85,7 @@ def serving(config: Config, store: Store, day: date) -> Serving:
 
 def _existing(
     config: Config, versions: dict[str, None], history: list[decisions.Decision]
-) -> list[Serving]:
+) -> list[ScoringModel]:
     found = []
     for name in versions:
         try:
@@ -95,7 +95,7 @@ def _existing(
     return found
 
 
-def _serving(version: Version, history: list[decisions.Decision]) -> Serving:
+def _serving(version: Version, history: list[decisions.Decision]) -> ScoringModel:
     as_of, data_version = version.tags.get("as_of"), version.tags.get("data_version", "")
     moment = datetime.fromisoformat(as_of) if as_of else None
     if moment is not None and moment.tzinfo is None:
@@ -104,7 +104,7 @@ def _serving(version: Version, history: list[decisions.Decision]) -> Serving:
     answered = [
         d for d in drifts if moment and datetime.combine(d.day, time(), tzinfo=UTC) < moment
     ]
-    return Serving(
+    return ScoringModel(
         version.version,
         moment,
         int(data_version) if data_version.isdigit() else None,

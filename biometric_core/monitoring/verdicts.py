@@ -45,7 +45,7 @@ class Verdict:
     raw_p_value: float | None = None
 
 
-def judge(groups: Sequence[Group], settings: Monitoring, day: date) -> list[Verdict]:
+def judge_day(groups: Sequence[Group], settings: Monitoring, day: date) -> list[Verdict]:
     """Judge a day.
 
     A group gets a verdict when it has at least `min_subjects` comparable subjects, and enough for

@@ -5,15 +5,10 @@ Results come in the order of the chunks whatever the executor: the output is the
 
 import multiprocessing
 import os
-from collections.abc import Callable, Generator, Iterable
 from enum import StrEnum
-from typing import TypeVar
 
 from biometric_core.config import Config
 from biometric_core.errors import ConfigError
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 # Measured: a pool of processes costs about 1.5 s to start, a Ray cluster about 9 s.
 _MIN_SECONDS_FOR_POOL = 4.0
@@ -51,7 +46,7 @@ def choose(config: Config, items: int, seconds_per_item: float) -> Executor:
     seconds = items * seconds_per_item
     if ray_address(config) and seconds >= _MIN_SECONDS_FOR_JOINING_RAY:
         return Executor.RAY
-    if _processes(config) == 1:
+    if processes(config) == 1:
         return Executor.SEQUENTIAL
     if daemonic:
         enough = seconds >= _MIN_SECONDS_FOR_STARTING_RAY
@@ -66,31 +61,6 @@ def ray_address(config: Config) -> str | None:
     return config.ray.address or os.environ.get("RAY_ADDRESS") or None
 
 
-def map_chunks(
-    function: Callable[[T], R], chunks: Iterable[T], executor: Executor, config: Config
-) -> Generator[R, None, None]:
-    """Apply `function` to each chunk; yields results in the order of `chunks`.
-
-    Args:
-        function: importable by name, its argument and result picklable.
-        chunks: each large enough to be worth a task (128 captures or so); taken as results are.
-        executor: where the work is done.
-        config: bounds of workers and of Ray.
-
-    Raises:
-        ServiceError: Ray can't be started or joined, or workers keep being killed.
-    """
-    if executor is Executor.RAY:
-        from biometric_core.parallel.ray_pool import ray_map
-
-        yield from ray_map(function, chunks, config)
-    elif executor is Executor.MULTIPROCESSING:
-        from biometric_core.parallel.process_pool import process_map
-
-        yield from process_map(function, chunks, _processes(config))
-    else:
-        yield from map(function, chunks)
-
-
-def _processes(config: Config) -> int:
+def processes(config: Config) -> int:
+    """How many processes work side by side on this machine."""
     return config.preprocess.workers or len(os.sched_getaffinity(0))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from biometric_core.config import Config, Gate
-from biometric_core.data.capture_sets import CaptureSet
+from biometric_core.data.capture_sets import CaptureSet, Sets
 from biometric_core.evaluation.figures import Scored, scored
 from biometric_core.history.changes import Change
 from biometric_core.matching import error_rates
@@ -20,14 +20,13 @@ from biometric_core.promotion.release import check_release
 from biometric_core.recogniser import FUSED, Recogniser
 from biometric_core.schemas import BoolArray, Modality
 
-Sets = Mapping[Modality, CaptureSet]
 Latency = Mapping[str, float] | None
 Pair = tuple[Comparisons, Comparisons]
 """The same comparisons by the champion and by the challenger."""
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Ruling:
     """What the gate concludes; `numbers` is JSON-able and holds every figure looked at."""
 
     promote: bool
@@ -35,7 +34,7 @@ class Verdict:
     numbers: dict[str, Any]
 
 
-def judge(
+def rule(
     challenger: Recogniser,
     champion: Recogniser | None,
     sets: Sets,
@@ -43,7 +42,7 @@ def judge(
     *,
     latency: Latency = None,
     change: Change | None = None,
-) -> Verdict:
+) -> Ruling:
     """Judge a challenger on captures of subjects that neither model was trained on.
 
     Without a champion the release thresholds alone decide; with one, `compare` as well.
@@ -74,12 +73,12 @@ def judge(
     }
     if subjects < config.gate.min_subjects:
         reason = f"{subjects} test subjects with mated comparisons, gate.min_subjects is "
-        return Verdict(False, f"{reason}{config.gate.min_subjects}", numbers)
+        return Ruling(False, f"{reason}{config.gate.min_subjects}", numbers)
     if not release_ok:
         failed = [line for line in reasons if line.startswith("failed")]
-        return Verdict(False, "not fit for release: " + "; ".join(failed), numbers)
+        return Ruling(False, "not fit for release: " + "; ".join(failed), numbers)
     if champion is None:
-        return Verdict(True, "no champion yet, and every release threshold holds", numbers)
+        return Ruling(True, "no champion yet, and every release threshold holds", numbers)
     other = scored(champion, unseen, common)
     numbers["champion"] = _eers(other)
     pairs = {
@@ -94,7 +93,7 @@ def judge(
 
 def compare(
     pairs: Mapping[Modality, Pair], changed: Mapping[Modality, BoolArray] | None, settings: Gate
-) -> Verdict:
+) -> Ruling:
     """Hold two models against each other on the same comparisons of single captures.
 
     Without a change the challenger must be better on all of them: Cllr lower by more than a switch
@@ -121,7 +120,7 @@ def compare(
     return conclude(found, settings)
 
 
-def conclude(found: Mapping[str, Improvement], settings: Gate) -> Verdict:
+def conclude(found: Mapping[str, Improvement], settings: Gate) -> Ruling:
     """The verdict on what was measured.
 
     Args:
@@ -137,12 +136,12 @@ def conclude(found: Mapping[str, Improvement], settings: Gate) -> Verdict:
     few = [f"{one.subjects} on the {name}" for name, one in found.items() if one.subjects < least]
     if few:
         reason = f"too few subjects to compare ({', '.join(few)} captures; gate.min_subjects is "
-        return Verdict(False, f"{reason}{least})", numbers)
+        return Ruling(False, f"{reason}{least})", numbers)
     if "new" in found:
         promote, reason = _after_drift(found["old"], found["new"], settings)
     else:
         promote, reason = _ordinary(found["all"], settings)
-    return Verdict(promote, reason, numbers)
+    return Ruling(promote, reason, numbers)
 
 
 def _ordinary(found: Improvement, settings: Gate) -> tuple[bool, str]:

@@ -16,7 +16,8 @@ import torch
 
 from biometric_core.config import Config, Ingest, Preprocess
 from biometric_core.errors import CaptureRefused
-from biometric_core.imaging.preparation import PreparedBatch, one_thread, prepare_batch
+from biometric_core.imaging.preparation import PreparedBatch, prepare_batch
+from biometric_core.parallel.thread_limits import one_thread
 from biometric_core.recogniser import Recogniser
 from biometric_core.recogniser.recogniser import require_preprocessing
 from biometric_core.schemas import Modality

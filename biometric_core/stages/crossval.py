@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from biometric_core.config import Config
-from biometric_core.data.capture_sets import CaptureSet
-from biometric_core.data.folds import Fold, subject_folds
+from biometric_core.data.capture_sets import CaptureSet, Sets
+from biometric_core.data.splits import Fold, subject_folds
 from biometric_core.data.without_store import SourceSets, merged, prepare_source
 from biometric_core.errors import ModelError
 from biometric_core.evaluation import chimeric as chimera
@@ -39,8 +39,8 @@ from biometric_core.schemas import Modality
 from biometric_core.storage.files import atomic_write
 from biometric_core.training.assembly import recogniser_of
 from biometric_core.training.fit import fit
+from biometric_core.training.pretrained import FOLDER
 
-Sets = Mapping[Modality, CaptureSet]
 _log = logging.getLogger(__name__)
 _NO_COMMON_SUBJECT = (
     "no subject has mated pairs of both modalities: --chimeric pairs subjects of different sources"
@@ -74,7 +74,8 @@ def crossval(
     out: str | None = None,
     chimeric: bool = False,
     paint_out: str | None = None,
-    pretrained: str | None = None,
+    pretrained: bool = False,
+    recogniser: str | None = None,
     report: str | None = None,
 ) -> dict[str, Any]:
     """Train and measure once for each fold.
@@ -90,7 +91,8 @@ def crossval(
         chimeric: pair subjects of different sources at random, `evaluation.chimeric_draws` times.
         paint_out: a `PaintOut` value: paint it over in every eye. What is still recognised is not
             the iris.
-        pretrained: folder of a saved recogniser, which is measured on all subjects; no training.
+        pretrained: measure what ships on all subjects; no training.
+        recogniser: folder of a saved recogniser, which is measured instead of what ships.
         report: a folder for the performance card and its pictures.
 
     Returns:
@@ -108,7 +110,8 @@ def crossval(
     for path in (Path(report) if report else None, Path(out).parent if out else None):
         if path is not None:
             path.mkdir(parents=True, exist_ok=True)  # now, not after all the training
-    known = _loaded(pretrained, config) if pretrained is not None else None
+    folder = FOLDER if pretrained else recogniser
+    known = None if folder is None else _loaded(Path(folder), config)
     painted = None if paint_out is None else PaintOut(paint_out)
     prepared = [prepare_source(config, source, painted) for source in sources]
     sets = merged([one.sets for one in prepared])
@@ -119,9 +122,9 @@ def crossval(
     training = 0.0
     for number, fold in enumerate(plan, start=1):
         begun = time.monotonic()
-        recogniser = study.pretrained or _trained(study, fold, number)
+        model = study.pretrained or _trained(study, fold, number)
         training += time.monotonic() - begun
-        figures, found = _measure_fold(study, recogniser, fold, number)
+        figures, found = _measure_fold(study, model, fold, number)
         measured.append(figures)
         seen.append(found)
         reports.append({**_counts(fold), **records(figures, found.reasons, config)})
@@ -158,8 +161,8 @@ def _evidence(study: _Study, folds: Sequence[Scored]) -> Evidence:
     )
 
 
-def _loaded(folder: str, config: Config) -> Recogniser:
-    recogniser = Recogniser.load(Path(folder))
+def _loaded(folder: Path, config: Config) -> Recogniser:
+    recogniser = Recogniser.load(folder)
     require_preprocessing(recogniser, config)
     if recogniser.subjects:
         raise ModelError(

@@ -1,33 +1,30 @@
 """Honest figures of a recogniser: on subjects it was never trained on, with intervals."""
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 
 from biometric_core.config import Config
-from biometric_core.data.capture_sets import CaptureSet, load_captures
+from biometric_core.data.capture_sets import load_captures
 from biometric_core.data.splits import reserved
-from biometric_core.errors import CaptureRefused, DataError, FailureToAcquire
+from biometric_core.errors import DataError
 from biometric_core.evaluation.cards import ModelFacts, model_card
 from biometric_core.evaluation.closed_set import as_metrics, closed_set_figures
 from biometric_core.evaluation.failure_to_acquire import failures_to_acquire
 from biometric_core.evaluation.figures import figures, scored
+from biometric_core.evaluation.latency import latency
 from biometric_core.evaluation.report import Evidence, Written, facts_of, write_report
 from biometric_core.promotion.release import check_release
 from biometric_core.recogniser import Recogniser
 from biometric_core.recogniser.recogniser import require_preprocessing
-from biometric_core.schemas import Modality, Split
+from biometric_core.schemas import Split
 from biometric_core.storage.files import atomic_write, writable
 from biometric_core.storage.store import Store
 from biometric_core.tracking import bundle, runs
-
-_LATENCY_CAPTURES = 24
 
 
 @dataclass(frozen=True)
@@ -94,50 +91,6 @@ def evaluate(config: Config, *, run_id: str, as_of: datetime | None = None) -> E
     written = log_evaluation(config, run_id, record, evidence, recogniser)
     drawn, cards = ([str(path) for path in paths] for paths in (written.pictures, written.cards))
     return EvaluateResult(values, release_ok, why, drawn, cards)
-
-
-def latency(
-    recogniser: Recogniser, store: Store, sets: Mapping[Modality, CaptureSet]
-) -> dict[str, float] | None:
-    """Milliseconds from an image file's bytes to its embedding, one capture at a time.
-
-    Args:
-        recogniser: what is timed.
-        store: where the files are.
-        sets: captures; a few of each modality that the recogniser knows are taken.
-
-    Returns:
-        `p50_ms`, `p95_ms` and `captures`; None where there is nothing to time.
-    """
-    chosen = [
-        (modality, str(capture_id))
-        for modality, captures in sets.items()
-        if modality in recogniser.modalities
-        for capture_id in captures.capture_id[:_LATENCY_CAPTURES]
-    ]
-    ids = [capture_id for _, capture_id in chosen]
-    rows = store.read("captures", ["capture_id", "uri"], pc.field("capture_id").isin(ids))
-    uris = dict(zip(rows["capture_id"].to_pylist(), rows["uri"].to_pylist(), strict=True))
-    seconds = []
-    for modality, capture_id in chosen:
-        uri = uris[capture_id] or ""
-        if store.files.exists(uri):  # images may be deleted; what was prepared from them is kept
-            data = store.files.read(uri)
-            start = time.perf_counter()
-            _embed_one(recogniser, data, modality)
-            seconds.append(time.perf_counter() - start)
-    if len(seconds) < 2:
-        return None
-    p50, p95 = np.quantile(seconds[1:], [0.5, 0.95]) * 1000  # the first one warms up
-    return {"p50_ms": float(p50), "p95_ms": float(p95), "captures": len(seconds) - 1}
-
-
-def _embed_one(recogniser: Recogniser, data: bytes, modality: Modality) -> None:
-    try:
-        sample = recogniser.acquire(data, modality)
-    except (CaptureRefused, FailureToAcquire):
-        return
-    recogniser.embed(modality, sample.image[np.newaxis], sample.mask[np.newaxis])
 
 
 def log_evaluation(

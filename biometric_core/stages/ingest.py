@@ -16,7 +16,7 @@ from biometric_core.data.intake import CLUTTER, DUPLICATE, UNREAD, Examined, Int
 from biometric_core.data.splits import assign
 from biometric_core.errors import CaptureRefused, DataError, SourceError
 from biometric_core.parallel.progress import track
-from biometric_core.parallel.threads import map_threads
+from biometric_core.parallel.windowed import map_threads
 from biometric_core.schemas import TABLES
 from biometric_core.sources.reader import open_source
 from biometric_core.sources.sensor_folders import sensor_of

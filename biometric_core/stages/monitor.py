@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 
 from biometric_core.config import Config
 from biometric_core.history.drift_table import DAY, TESTED, Outcome
-from biometric_core.monitoring.alarms import day_verdict
+from biometric_core.monitoring.alarms import day_alarm
 from biometric_core.monitoring.loading import load_groups
-from biometric_core.monitoring.scoring_model import Serving, serving
-from biometric_core.monitoring.verdicts import Verdict, judge
+from biometric_core.monitoring.scoring_model import ScoringModel, scoring_model
+from biometric_core.monitoring.verdicts import Verdict, judge_day
 from biometric_core.monitoring.windows import Group
 from biometric_core.schemas import TABLES
 from biometric_core.stages.score import score
@@ -70,7 +70,7 @@ def monitor(config: Config, *, day: date, force: bool = False) -> MonitorResult:
     stored = store.read("drift", filter=pc.field("day") == day)
     if stored.num_rows and not force:
         return _stored(store, config, stored)
-    model = serving(config, store, day)
+    model = scoring_model(config, store, day)
     if force:
         # A capture that came late changes who is enrolled and who is a probe.
         of_model = f"\"window\" = 'current' AND model_version = '{model.version}'"
@@ -88,14 +88,14 @@ def monitor(config: Config, *, day: date, force: bool = False) -> MonitorResult:
 
 
 def _judged(
-    store: Store, config: Config, day: date, model: Serving, groups: Sequence[Group]
+    store: Store, config: Config, day: date, model: ScoringModel, groups: Sequence[Group]
 ) -> MonitorResult:
     from biometric_core.monitoring.report.writing import (
         write_report,  # Evidently takes seconds to import
     )
 
-    verdicts = judge(groups, config.monitoring, day)
-    told = day_verdict(verdicts, _history(store, model.version, day), config.monitoring, day)
+    verdicts = judge_day(groups, config.monitoring, day)
+    told = day_alarm(verdicts, _history(store, model.version, day), config.monitoring, day)
     verdicts.append(told.row(config.monitoring))
     report = write_report(store, config, day, model.version, groups, verdicts)
     # The rows come last: a day with rows is a day that is done.
@@ -130,7 +130,7 @@ def _stored(store: Store, config: Config, rows: pa.Table) -> MonitorResult:
     verdicts = [Verdict(**{n: row[n] for n in Verdict.__dataclass_fields__}) for row in records]
     day = records[0]["day"]
     found = [verdict for verdict in verdicts if verdict.statistic != DAY]
-    told = day_verdict(found, _history(store, version, day), config.monitoring, day)
+    told = day_alarm(found, _history(store, version, day), config.monitoring, day)
     if len(found) == len(verdicts):  # judged before days as a whole were kept
         verdicts.append(told.row(config.monitoring))
     return _result(

@@ -58,7 +58,7 @@ class RetrainPlan:
     sensors: tuple[Sensor, ...] = ()
 
 
-def plan(config: Config, *, trigger: str, force: bool = False) -> RetrainPlan:
+def plan_retraining(config: Config, *, trigger: str, force: bool = False) -> RetrainPlan:
     """Decide whether to train a challenger.
 
     Retrain when a confirmed drift, as the champion judged it, has been told since the last

@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from biometric_core.config import Config, Ingest
 from biometric_core.errors import SourceError
-from biometric_core.parallel.executors import Executor, choose, map_chunks
+from biometric_core.parallel.chunks import map_chunks
+from biometric_core.parallel.executors import Executor, choose
 from biometric_core.parallel.progress import track
 from biometric_core.serving.batch import Chunk, load, readable_anywhere, recognise_chunk
 from biometric_core.serving.tables import writer

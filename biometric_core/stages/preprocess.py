@@ -14,7 +14,8 @@ from biometric_core.config import Config
 from biometric_core.data.feature_files import Chunk, Prepared, prepare_chunk
 from biometric_core.errors import ConfigError
 from biometric_core.imaging.preparation import SECONDS_PER_CAPTURE, preprocess_version
-from biometric_core.parallel.executors import Executor, choose, map_chunks
+from biometric_core.parallel.chunks import map_chunks
+from biometric_core.parallel.executors import Executor, choose
 from biometric_core.parallel.progress import track
 from biometric_core.schemas import Modality
 from biometric_core.storage.store import Store

@@ -18,7 +18,8 @@ from biometric_core.imaging.iris.normalisation import prepare as prepare_eye
 from biometric_core.imaging.preparation import SECONDS_PER_CAPTURE
 from biometric_core.matching.comparisons import compare_all
 from biometric_core.matching.error_rates import eer
-from biometric_core.parallel.executors import choose, map_chunks
+from biometric_core.parallel.chunks import map_chunks
+from biometric_core.parallel.executors import choose
 from biometric_core.parallel.progress import track
 from biometric_core.recogniser import Recogniser
 from biometric_core.recogniser.network import BiometricNet

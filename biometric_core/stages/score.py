@@ -14,7 +14,7 @@ from biometric_core.config import Config
 from biometric_core.data.capture_sets import CaptureSet, load_captures
 from biometric_core.monitoring.claims import Claims, compare_claims
 from biometric_core.monitoring.roles import Roles, assign_roles
-from biometric_core.monitoring.scoring_model import Serving, serving
+from biometric_core.monitoring.scoring_model import ScoringModel, scoring_model
 from biometric_core.monitoring.windows import CURRENT, ENROLLED, REFERENCE
 from biometric_core.schemas import TABLES, Float32Array, IntArray
 from biometric_core.storage.store import Store
@@ -36,10 +36,10 @@ class ScoreResult:
     reference_probes: int
 
 
-def score(config: Config, *, day: date, model: Serving | None = None) -> ScoreResult:
+def score(config: Config, *, day: date, model: ScoringModel | None = None) -> ScoreResult:
     """Score a day with the champion; running it again adds nothing.
 
-    A day that the champion was trained on is scored by the one before it (`serving`). Embeddings of
+    A day that the champion was trained on is scored by the one before it (`scoring_model`). Embeddings of
     enrolled captures are kept as well: each is made once for a model.
 
     Args:
@@ -56,7 +56,7 @@ def score(config: Config, *, day: date, model: Serving | None = None) -> ScoreRe
 
     store = Store.of(config)
     sets = load_captures(store, config)
-    model = model or serving(config, store, day)
+    model = model or scoring_model(config, store, day)
     recogniser, _ = load_recogniser(config, model.version)
     counts, written = [0, 0, 0], 0
     for captures in sets.values():
@@ -74,14 +74,16 @@ def score(config: Config, *, day: date, model: Serving | None = None) -> ScoreRe
     return result
 
 
-def _roles(store: Store, config: Config, model: Serving, captures: CaptureSet, day: date) -> Roles:
+def _roles(
+    store: Store, config: Config, model: ScoringModel, captures: CaptureSet, day: date
+) -> Roles:
     known = model.known(store, captures.capture_id, captures.captured_at)
     enough = config.monitoring.min_subjects
     return assign_roles(captures, known, day, answered=model.answered, enough=enough)
 
 
 def _score_modality(
-    store: Store, recogniser: "Recogniser", model: Serving, captures: CaptureSet, roles: Roles
+    store: Store, recogniser: "Recogniser", model: ScoringModel, captures: CaptureSet, roles: Roles
 ) -> int:
     """Score what is not in the table yet; returns the number of new rows."""
     stored = _stored(store, model.version, captures)

@@ -127,7 +127,7 @@ def _retraining(
 ) -> dict[str, Any] | None:
     if problem or models[registry.CHAMPION] is None:
         return None
-    made = plan_retraining.plan(config, trigger="status")
+    made = plan_retraining.plan_retraining(config, trigger="status")
     return {"due": made.retrain, "reason": made.reason, "day": made.day}
 
 

@@ -1,13 +1,12 @@
 """The training stage: data of record in, a finished MLflow run with a recogniser out."""
 
-import hashlib
 import json
 import logging
 import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -17,20 +16,23 @@ from filelock import FileLock
 
 from biometric_core import provenance
 from biometric_core.config import Config
-from biometric_core.data.capture_sets import CaptureSet, load_captures
-from biometric_core.data.splits import training_rows
 from biometric_core.errors import DataError
 from biometric_core.history.changes import Change
 from biometric_core.imaging.preparation import preprocess_version
-from biometric_core.schemas import Modality, Split
 from biometric_core.storage.store import Store
 from biometric_core.tracking import runs
 from biometric_core.training.emphasis import Emphasis
+from biometric_core.training.training_data import (
+    Past,
+    TrainingData,
+    load_training_data,
+    training_digest,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from biometric_core.training.fit import Fitted
+    from biometric_core.training.outcome import Fitted
 
 _log = logging.getLogger(__name__)
 _DIGEST_TAG = "training_digest"
@@ -64,141 +66,6 @@ class TrainResult:
     seconds: float
 
 
-@dataclass(frozen=True)
-class TrainingData:
-    """What a model is fitted on, and the names of exactly these data.
-
-    Attributes:
-        train: captures of training subjects, less the reserved ones.
-        validation: captures of validation subjects, for early stopping and calibration.
-        as_of: captures taken before this time took part.
-        features_version: Delta version of the feature table.
-        captures_version: Delta version of the capture table.
-        emphasis: which captures are weighted, and how; None where all count alike.
-    """
-
-    train: dict[Modality, CaptureSet]
-    validation: dict[Modality, CaptureSet]
-    as_of: datetime
-    features_version: int
-    captures_version: int
-    emphasis: Emphasis | None = None
-
-    @property
-    def subjects(self) -> int:
-        """Number of training subjects."""
-        return len({name for found in self.train.values() for name in found.subject_id.tolist()})
-
-    @property
-    def captures(self) -> int:
-        """Number of captures to train on."""
-        return sum(len(np.unique(found.capture_id)) for found in self.train.values())
-
-
-@dataclass(frozen=True)
-class _Past:
-    """The data of an earlier run: versions of the tables, the end of the captures, weights."""
-
-    features: int
-    captures: int
-    as_of: datetime
-    emphasis: Emphasis | None
-
-    @classmethod
-    def of(cls, config: Config, run_id: str) -> "_Past":
-        tags = runs.get_run(config, run_id).tags
-        wanted = preprocess_version(config)
-        try:
-            found = cls(
-                int(tags["data_version"]),
-                int(tags["captures_version"]),
-                datetime.fromisoformat(tags["as_of"]),
-                Emphasis.from_tags(tags),
-            )
-            prepared = tags["preprocess_version"]
-        except (KeyError, ValueError) as error:
-            raise DataError(
-                f"run {run_id} doesn't name its data ({error}): it is no training run"
-            ) from error
-        if prepared != wanted:
-            raise DataError(
-                f"run {run_id} was trained on captures prepared as {prepared}, the configuration "
-                f"says {wanted}: set `preprocess` back"
-            )
-        return found
-
-
-def load_training_data(
-    config: Config,
-    as_of: datetime | None = None,
-    like: str | None = None,
-    change: Change | None = None,
-) -> TrainingData:
-    """Read the captures a model may see; test subjects are left out here and never come near it.
-
-    Args:
-        config: names the store.
-        as_of: only captures taken before this time.
-        like: a training run; the data are exactly those it was trained on.
-        change: captures that a changed sensor took count `retraining.new_weight` times.
-
-    Raises:
-        DataError: nothing is prepared, fewer subjects than `training.min_subjects`, or the run's
-            table versions don't exist any more.
-        ModelError: there is no such run.
-    """
-    store = Store.of(config)
-    features, captures = store.version("features"), store.version("captures")
-    emphasis = Emphasis(change, config.retraining.new_weight) if change else None
-    if like is not None:
-        past = _Past.of(config, like)
-        features, captures, as_of = past.features, past.captures, past.as_of
-        emphasis = past.emphasis
-    sets = load_captures(store, config, as_of=as_of, version=features, captures_version=captures)
-    if features is None or captures is None or not sets:
-        raise DataError(
-            f"no prepared captures before {as_of}: run `biometric ingest` and preprocess"
-        )
-    last = max(found.captured_at.max() for found in sets.values()) + np.timedelta64(1, "us")
-    chosen = _chosen({m: found.select(training_rows(found)) for m, found in sets.items()})
-    data = TrainingData(
-        emphasis.applied(chosen, config.training.seed) if emphasis else chosen,
-        _chosen({m: found.select(found.split == Split.VALIDATION) for m, found in sets.items()}),
-        _utc(as_of or last.astype(datetime)),
-        features,
-        captures,
-        emphasis,
-    )
-    if data.subjects < config.training.min_subjects:
-        raise DataError(
-            f"{data.subjects} training subjects with usable captures, training.min_subjects is "
-            f"{config.training.min_subjects}: ingest more people"
-        )
-    return data
-
-
-def _utc(time: datetime) -> datetime:
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-
-
-def _chosen(sets: dict[Modality, CaptureSet]) -> dict[Modality, CaptureSet]:
-    return {modality: found for modality, found in sets.items() if len(found)}
-
-
-def training_digest(data: TrainingData, config: Config) -> str:
-    """SHA-256 (first 16 hex digits) of all that decides the model: captures, settings, code."""
-    from biometric_core.training.trainer import NOT_FITTED
-
-    settings = config.training.model_dump(mode="json", exclude=set(NOT_FITTED))
-    facts = [preprocess_version(config), settings, provenance.code_digest()]
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-    for role, sets in (("train", data.train), ("validation", data.validation)):
-        for modality in sorted(sets):
-            digest.update(f"\n{role} {modality}\n".encode())
-            digest.update("\n".join(sets[modality].capture_id.tolist()).encode())
-    return digest.hexdigest()[:16]
-
-
 def train(
     config: Config,
     *,
@@ -227,7 +94,9 @@ def train(
         ServiceError: MLflow can't be reached; the checkpoint stays for the next attempt.
     """
     start = time.perf_counter()
-    data = load_training_data(config, as_of, like, change)
+    data = load_training_data(
+        config, as_of, past_of(config, like) if like is not None else None, change
+    )
     digest = training_digest(data, config)
     store = Store.of(config)
     # A second call with the same data waits here, and then finds the run that the first one made.
@@ -243,6 +112,35 @@ def train(
             _log.info("run %s was trained on exactly these data: reused", info.run_id)
         shutil.rmtree(folder, ignore_errors=True)  # a call that was killed may have left it
     return _result(info, data, known is not None, time.perf_counter() - start)
+
+
+def past_of(config: Config, run_id: str) -> Past:
+    """The data that a training run names in its tags.
+
+    Raises:
+        DataError: it is no training run, or captures were prepared otherwise then.
+        ModelError: there is no such run.
+    """
+    tags = runs.get_run(config, run_id).tags
+    wanted = preprocess_version(config)
+    try:
+        found = Past(
+            int(tags["data_version"]),
+            int(tags["captures_version"]),
+            datetime.fromisoformat(tags["as_of"]),
+            Emphasis.from_tags(tags),
+        )
+        prepared = tags["preprocess_version"]
+    except (KeyError, ValueError) as error:
+        raise DataError(
+            f"run {run_id} doesn't name its data ({error}): it is no training run"
+        ) from error
+    if prepared != wanted:
+        raise DataError(
+            f"run {run_id} was trained on captures prepared as {prepared}, the configuration "
+            f"says {wanted}: set `preprocess` back"
+        )
+    return found
 
 
 def _find(config: Config, digest: str, *states: str) -> runs.RunInfo | None:

@@ -1,14 +1,10 @@
 """The model registry: versions, the aliases that give them a role, and the switch of champions."""
 
-import logging
-import re
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
@@ -25,7 +21,6 @@ if TYPE_CHECKING:
 
     from biometric_core.recogniser import Recogniser
 
-_log = logging.getLogger(__name__)
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -33,26 +28,6 @@ PREVIOUS = "previous"
 ALIASES = (CHAMPION, CHALLENGER, PREVIOUS)
 DRIFT_DAY = "drift_day"
 """Tag of a version that became champion as the answer to a drift: the drift's day, ISO 8601."""
-_METRIC_TAGS = re.compile(r"((iris|fingerprint|fused)_(eer|fnmr_at_fmr_.*|rank1)|latency_p.*)")
-_BOUNDS = ("_low", "_high")
-_RUN_TAGS = (
-    "as_of",
-    "training_digest",
-    "preprocess_version",
-    "data_version",
-    "captures_version",
-    "git_commit",
-)
-
-
-@dataclass(frozen=True)
-class RegisterResult:
-    """A registered version; `reused` where the run had been registered before."""
-
-    name: str
-    version: str
-    run_id: str
-    reused: bool
 
 
 @dataclass(frozen=True)
@@ -72,62 +47,23 @@ class Version:
     tags: dict[str, str] = field(default_factory=dict)
 
 
-def register(config: Config, *, run_id: str) -> RegisterResult:
-    """Make a bundle of a training run's recogniser and register it as challenger.
-
-    Safe to repeat: a run has one version, and half-uploaded files are uploaded again.
-
-    Raises:
-        ModelError: the run is unknown or has no recogniser.
-        ServiceError: MLflow can't be reached.
-    """
-    with locked(config):
-        known = _version_of_run(config, run_id)
-        version = known or _create(config, run_id)
-        if get(config, CHAMPION) != version:
-            set_alias(config, CHALLENGER, version.version)
-    reused = known is not None
-    _log.info("run %s is version %s of the model", run_id, version.version)
-    return RegisterResult(config.mlflow.model_name, version.version, run_id, reused)
-
-
-def _version_of_run(config: Config, run_id: str) -> Version | None:
+def version_of_run(config: Config, run_id: str) -> Version | None:
+    """The version that was made of a training run; None where there is none."""
     with mlflow_client(config, "look for the run's model version") as client:
         text = f"name = '{config.mlflow.model_name}' and run_id = '{run_id}'"
         found = client.search_model_versions(text)
         return _version(found[0]) if found else None
 
 
-def _create(config: Config, run_id: str) -> Version:
-    recogniser = runs.download_recogniser(config, run_id)
-    with TemporaryDirectory(prefix="biometric-") as scratch:
-        # A copy of its own: MLflow keeps the folder's name, and removes what it made on failure.
-        own = Path(scratch) / runs.RECOGNISER
-        with mlflow_client(config, "write the model bundle"):
-            shutil.copytree(recogniser, own)
-            bundle.write(own, Path(scratch) / bundle.FOLDER)
-        card = _model_card(config, run_id)
-        if card is not None:
-            (Path(scratch) / bundle.FOLDER / bundle.MODEL_CARD).write_text(card, "utf-8")
-        runs.Run(config, run_id).log_artifacts(Path(scratch) / bundle.FOLDER, bundle.FOLDER)
-    info = runs.get_run(config, run_id)
+def create_version(config: Config, run_id: str, tags: Mapping[str, str]) -> Version:
+    """Make a version of the bundle that a run holds, whatever versions there are."""
     with mlflow_client(config, "register the model") as client:
         _ensure_model(config, client)
         source = f"{client.get_run(run_id).info.artifact_uri}/{bundle.FOLDER}"
         made = client.create_model_version(
-            config.mlflow.model_name, source, run_id=run_id, tags=_tags(info)
+            config.mlflow.model_name, source, run_id=run_id, tags=dict(tags)
         )
         return _version(made)
-
-
-def _model_card(config: Config, run_id: str) -> str | None:
-    """The model card that the run's evaluation wrote; None where it was not evaluated."""
-    try:
-        return (runs.download(config, run_id, runs.EVALUATION) / bundle.MODEL_CARD).read_text(
-            "utf-8"
-        )
-    except (ModelError, FileNotFoundError):
-        return None
 
 
 def _ensure_model(config: Config, client: "MlflowClient") -> None:
@@ -138,14 +74,6 @@ def _ensure_model(config: Config, client: "MlflowClient") -> None:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-
-
-def _tags(info: runs.RunInfo) -> dict[str, str]:
-    tags = {name: value for name, value in info.tags.items() if name in _RUN_TAGS}
-    for name, value in info.metrics.items():
-        if _METRIC_TAGS.fullmatch(name) and not name.endswith(_BOUNDS):
-            tags[name] = f"{value:.6g}"
-    return {"training_run": info.run_id, **tags}
 
 
 def _version(found: "ModelVersion") -> Version:

@@ -17,7 +17,7 @@ from biometric_core.recogniser import Recogniser
 from biometric_core.recogniser.network import ModelSpec
 from biometric_core.schemas import Modality
 from biometric_core.training import pretrained
-from biometric_core.training.fit import Fitted
+from biometric_core.training.outcome import Fitted
 
 SHARES = (0.3, 1.0)
 """How much the learned and the other encoder count in a sum that can't be fitted.
@@ -33,7 +33,7 @@ def recogniser_of(
     """Calibrate a fitted network on the validation subjects' comparisons.
 
     Args:
-        fitted: what `train.fit` made.
+        fitted: what `fit.fit` made.
         validation: captures of subjects that were not trained on. Where a modality has no mated
             comparison `Calibration.fitted` is False: its calibration is that of pretraining, or
             the identity where there was none; that of minutiae is their default.

@@ -5,6 +5,7 @@ into place together, so a run that is killed finds the last whole epoch and goes
 """
 
 import json
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -19,6 +20,7 @@ from biometric_core.errors import ModelError
 from biometric_core.recogniser.files import LENGTH_BYTES, refuse_pickle
 from biometric_core.storage.files import atomic_write, writable
 
+_log = logging.getLogger(__name__)
 FILE_NAME = "training.safetensors"
 FORMAT = "biometric-training-1"
 _TENSOR_GROUPS = ("model", "best", "optimiser")
@@ -110,3 +112,24 @@ def _metadata(data: bytes) -> dict[str, Any]:
         raise ValueError(f"format is {metadata.get('format')!r}, expected {FORMAT!r}")
     rest: dict[str, Any] = json.loads(metadata["state"])
     return rest
+
+
+def found_state(folder: Path, digest: str) -> TrainingState | None:
+    """The state kept in `folder`, None where there is none of this fit.
+
+    Raises:
+        ModelError: the file is damaged or a pickle.
+    """
+    path = folder / FILE_NAME
+    if not path.exists():
+        return None
+    state = load(path)
+    if state.digest != digest:
+        _log.warning(
+            "the checkpoint is of another configuration or other data (%s, not %s): starting over",
+            state.digest,
+            digest,
+        )
+        return None
+    _log.info("going on after epoch %d", state.epochs_run)
+    return state

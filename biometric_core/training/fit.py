@@ -1,72 +1,23 @@
 """Fit the recogniser: resumable after any epoch, the same result for the same seed."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import torch
-from torch import Tensor
 
 from biometric_core.config import Config
+from biometric_core.data.capture_sets import Sets
 from biometric_core.errors import DataError
-from biometric_core.recogniser.network import BiometricNet, ModelSpec
-from biometric_core.schemas import Modality
 from biometric_core.training import checkpoint
 from biometric_core.training.batches import Classes
-from biometric_core.training.checkpoint import TrainingState
-from biometric_core.training.trainer import Sets, Trainer
-
-OnEpoch = Callable[[int, dict[str, float]], None]
+from biometric_core.training.checkpoint import found_state
+from biometric_core.training.outcome import Fitted, OnEpoch
+from biometric_core.training.trainer import Trainer
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass
-class Fitted:
-    """A trained network and how it got there.
-
-    Attributes:
-        spec: how to build the network.
-        state: its tensors after the best epoch, on the CPU.
-        subjects: classes of the fused head, in order.
-        identities: classes of the identity heads, in order.
-        history: per epoch: `epoch`, `loss` and its parts, `lr`, `seconds`, `samples_per_second`,
-            `data_seconds` and `data_share` (time spent waiting for batches),
-            and `eer_<modality>`, `separation_<modality>` of the validation subjects.
-        epochs_run: epochs that were run.
-        best_epoch: the one whose tensors these are, from 1.
-    """
-
-    spec: ModelSpec
-    state: dict[str, Tensor]
-    subjects: tuple[str, ...]
-    identities: dict[Modality, tuple[str, ...]]
-    history: list[dict[str, float]]
-    epochs_run: int
-    best_epoch: int
-
-    @classmethod
-    def of(cls, trainer: Trainer) -> "Fitted":
-        """What a trainer has reached."""
-        state, classes = trainer.state, trainer.classes
-        return cls(
-            trainer.spec,
-            state.best,
-            classes.subjects,
-            classes.identities,
-            state.history,
-            state.epochs_run,
-            state.best_epoch,
-        )
-
-    def network(self) -> BiometricNet:
-        """The trained network, in evaluation mode."""
-        net = BiometricNet(self.spec)
-        net.load_state_dict(self.state)
-        return net.eval()
 
 
 def fit(
@@ -118,27 +69,6 @@ def fit(
             if on_epoch is not None:
                 on_epoch(trainer.state.epochs_run, metrics)
         return Fitted.of(trainer)
-
-
-def found_state(folder: Path, digest: str) -> TrainingState | None:
-    """The state kept in `folder`, None where there is none of this fit.
-
-    Raises:
-        ModelError: the file is damaged or a pickle.
-    """
-    path = folder / checkpoint.FILE_NAME
-    if not path.exists():
-        return None
-    state = checkpoint.load(path)
-    if state.digest != digest:
-        _log.warning(
-            "the checkpoint is of another configuration or other data (%s, not %s): starting over",
-            state.digest,
-            digest,
-        )
-        return None
-    _log.info("going on after epoch %d", state.epochs_run)
-    return state
 
 
 def _check(train: Sets, validation: Sets, config: Config) -> None:

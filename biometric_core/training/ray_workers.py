@@ -21,13 +21,14 @@ from ray.train.torch import TorchTrainer, prepare_model
 from torch import distributed, nn
 
 from biometric_core.config import Config
+from biometric_core.data.capture_sets import Sets
 from biometric_core.errors import ServiceError
 from biometric_core.parallel.ray_pool import ray_cluster
 from biometric_core.recogniser.network import BiometricNet
 from biometric_core.training import checkpoint
-from biometric_core.training.checkpoint import FILE_NAME, TrainingState
-from biometric_core.training.fit import Fitted, OnEpoch, found_state
-from biometric_core.training.trainer import Sets, Trainer
+from biometric_core.training.checkpoint import FILE_NAME, TrainingState, found_state
+from biometric_core.training.outcome import Fitted, OnEpoch
+from biometric_core.training.trainer import Trainer
 
 MAX_FAILURES = 2
 RUN_FOLDER = "ray-train"
@@ -44,9 +45,9 @@ def fit_distributed(
     resume: bool = True,
     on_epoch: OnEpoch | None = None,
 ) -> Fitted:
-    """`train.fit` on `training.workers` workers of one CPU each, or one GPU where there are enough.
+    """`fit.fit` on `training.workers` workers of one CPU each, or one GPU where there are enough.
 
-    The arguments are those of `train.fit`; `on_epoch` is called for all epochs once training
+    The arguments are those of `fit.fit`; `on_epoch` is called for all epochs once training
     ended, because they are run by other processes.
 
     Raises:

@@ -16,13 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from biometric_core.config import Config
-from biometric_core.data.capture_sets import CaptureSet, Images
+from biometric_core.data.capture_sets import CaptureSet, Images, Sets
 from biometric_core.data.pixels import Pixels
 from biometric_core.errors import ConfigError, ModelError
 from biometric_core.recogniser.network import BiometricNet, ModelSpec, TrainingBatch
 from biometric_core.recogniser.network.heads import ArcFaceHead
 from biometric_core.recogniser.network.net import ORDER
-from biometric_core.schemas import Modality
 from biometric_core.training import pretrained
 from biometric_core.training.batches import (
     Classes,
@@ -37,7 +36,6 @@ from biometric_core.training.feed import feed
 from biometric_core.training.optimiser import load_tensors, make_optimiser, tensors_of
 from biometric_core.training.validation import open_set
 
-Sets = Mapping[Modality, CaptureSet]
 Agree = Callable[[dict[str, float]], dict[str, float]]
 
 MARGIN_RAMP = 0.25  # of the epochs: with thousands of classes a full margin stalls the start

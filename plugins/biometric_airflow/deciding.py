@@ -26,12 +26,10 @@ def decide(
     answer = get_current_context()["ti"].xcom_pull(task_ids=approval.TASK) or {}
     question: dict[str, Any] = {"version": version, "trigger": trigger, "drift_day": drift_day}
     if answer and not answer["approved"]:
-        decided = run_stage(
-            "stages.promote.reject", reason=answer["reason"], as_of=as_of, **question
-        )
+        decided = run_stage("reject", reason=answer["reason"], as_of=as_of, **question)
     else:
         by = answer.get("by")
-        decided = run_stage("stages.promote.promote", as_of=as_of, approved_by=by, **question)
+        decided = run_stage("promote", as_of=as_of, approved_by=by, **question)
     tell_decision(decided)
     return decided
 

@@ -9,7 +9,7 @@ def run_stage(name: str, **arguments: Any) -> dict[str, Any]:
     """Call a stage with the resolved configuration.
 
     Args:
-        name: module and function in `biometric_core`: "stages.train.train".
+        name: of the stage: file and function in `biometric_core.stages`.
         arguments: the stage's keyword arguments.
 
     Returns:
@@ -17,6 +17,5 @@ def run_stage(name: str, **arguments: Any) -> dict[str, Any]:
     """
     from biometric_core.config import load_config
 
-    module, function = name.rsplit(".", 1)
-    stage = getattr(import_module(f"biometric_core.{module}"), function)
+    stage = getattr(import_module(f"biometric_core.stages.{name}"), name)
     return asdict(stage(load_config(), **arguments))

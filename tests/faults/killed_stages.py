@@ -25,6 +25,8 @@ from biometric_core.config import Config
 from biometric_core.history import decisions
 from biometric_core.history.decisions import ROLLED_BACK
 from biometric_core.stages import promote
+from biometric_core.stages.register import register
+from biometric_core.stages.rollback import rollback
 from biometric_core.stages.train import train
 from biometric_core.storage.store import Store
 from biometric_core.tracking import registry, runs
@@ -59,7 +61,7 @@ def register_stage(folder: str) -> None:
     """As the task does: the run is known."""
     config = config_of(folder)
     (run,) = runs.find_runs(config, tag=runs.KIND, value="training")
-    registry.register(config, run_id=run.run_id)
+    register(config, run_id=run.run_id)
 
 
 def promote_stage(folder: str) -> None:
@@ -72,7 +74,7 @@ def rollback_stage(folder: str) -> None:
     config = config_of(folder)
     on_record = decisions.read(Store.of(config))[-1].decision == ROLLED_BACK
     if not on_record or "gate.pending" in registry.require(config, registry.CHAMPION).tags:
-        promote.rollback(config, reason="complaints")
+        rollback(config, reason="complaints")
 
 
 STAGES = {

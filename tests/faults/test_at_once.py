@@ -11,7 +11,8 @@ import pytest
 
 from biometric_core.config import Config
 from biometric_core.stages import promote
-from biometric_core.stages.plan_retraining import plan
+from biometric_core.stages.plan_retraining import plan_retraining
+from biometric_core.stages.register import register
 from biometric_core.stages.train import train
 from biometric_core.storage.store import Store
 from biometric_core.tracking import registry
@@ -78,11 +79,11 @@ def promoter(config: Config, barrier: Barrier, version: str) -> None:
 def retraining(config: Config, barrier: Barrier, trigger: str) -> None:
     """What the DAG's tasks do."""
     barrier.wait(_LONG)
-    planned = plan(config, trigger=trigger)
+    planned = plan_retraining(config, trigger=trigger)
     assert planned.retrain, planned.reason
     barrier.wait(_LONG)
     run = train(config, as_of=_DAY + timedelta(days=1))
-    version = registry.register(config, run_id=run.run_id).version
+    version = register(config, run_id=run.run_id).version
     drift_day = date.fromisoformat(planned.day)
     promote.promote(config, version=version, trigger="drift", drift_day=drift_day)
 
@@ -112,4 +113,4 @@ def test_two_retraining_runs_for_one_drift_train_one_model_and_decide_once(confi
     champion = {"promoted": {"champion": "2", "previous": "1"}, "rejected": {"champion": "1"}}
     assert roles(config) == champion[answer[0]]
     assert twice(config) == {}
-    assert not plan(config, trigger="asset").retrain
+    assert not plan_retraining(config, trigger="asset").retrain

@@ -11,10 +11,12 @@ import pytest
 from biometric_core.config import Config
 from biometric_core.errors import ModelError
 from biometric_core.monitoring.loading import load_groups
-from biometric_core.monitoring.scoring_model import serving
-from biometric_core.promotion.ruling import Verdict
+from biometric_core.monitoring.scoring_model import scoring_model
+from biometric_core.promotion.ruling import Ruling
 from biometric_core.stages import promote
 from biometric_core.stages.monitor import monitor
+from biometric_core.stages.register import register
+from biometric_core.stages.rollback import rollback
 from biometric_core.stages.train import train
 from biometric_core.storage.store import Store
 from biometric_core.tracking import registry, runs
@@ -86,16 +88,16 @@ def test_going_back_restores_the_bundle_and_what_days_are_compared_with(
     bundle, reference = weights(config, first), reference_of(config, first)
     assert len(reference)
     # Among so few people nothing is proven; all but the proof is real.
-    monkeypatch.setattr(promote, "_judge", lambda *_: Verdict(True, "better", {}))
+    monkeypatch.setattr(promote, "_judge", lambda *_: Ruling(True, "better", {}))
     second = champion_of(config, as_of=4)
     assert watched(config, day=5, impression=6) == second
-    promote.rollback(config, reason="complaints")
+    rollback(config, reason="complaints")
     assert roles(config) == {"champion": first, "previous": second}
     assert weights(config, "champion") == bundle
     assert watched(config, day=7, impression=7) == first
     assert reference_of(config, first).equals(reference)
     store, day = Store.of(config), at(7).date()
-    groups = load_groups(store, config, day, serving(config, store, day))
+    groups = load_groups(store, config, day, scoring_model(config, store, day))
     scores = sorted(score for group in groups for score in group.reference.probes.genuine)
     assert scores == sorted(reference["genuine_score"].to_pylist())
 
@@ -106,7 +108,7 @@ def at(day: int) -> datetime:
 
 def champion_of(config: Config, as_of: int) -> str:
     run = train(config, as_of=at(as_of))
-    version = registry.register(config, run_id=run.run_id).version
+    version = register(config, run_id=run.run_id).version
     assert promote.promote(config, version=version, trigger="training").decision == "promoted"
     return version
 

@@ -12,6 +12,7 @@ import pytest
 from biometric_core.config import Config
 from biometric_core.errors import StorageError
 from biometric_core.stages.monitor import monitor
+from biometric_core.stages.register import register
 from biometric_core.stages.score import score
 from biometric_core.stages.train import train
 from biometric_core.storage.store import Store
@@ -99,7 +100,7 @@ def test_mlflow_without_space_fails_the_training_and_leaves_the_champion(
     assert "MLflow (sqlite:///" in refused(lambda: train(config))
     assert (roles(config), weights(config, "1")) == ({"champion": "1"}, model)
     ballast.unlink()
-    made = registry.register(config, run_id=train(config).run_id)
+    made = register(config, run_id=train(config).run_id)
     assert roles(config) == {"champion": "1", "challenger": made.version}
     assert weights(config, made.version) != model
 
@@ -113,11 +114,11 @@ def test_a_bundle_without_space_is_no_version(
     if where == "scratch":
         monkeypatch.setattr(tempfile, "tempdir", str(disk))
     ballast = fill_up(disk, leave=200 << 10)
-    refused(lambda: registry.register(config, run_id=run_id))
+    refused(lambda: register(config, run_id=run_id))
     assert (roles(config), len(registry.versions(config))) == ({"champion": "1"}, 1)
     ballast.unlink()
     assert not list(disk.glob("biometric-*")), "what was begun is gone"
-    made = registry.register(config, run_id=run_id)
+    made = register(config, run_id=run_id)
     assert roles(config) == {"champion": "1", "challenger": made.version}
     assert weights(config, made.version) != weights(config, "1")
 
@@ -127,7 +128,7 @@ def test_a_day_without_space_for_its_report_has_no_verdict_and_gets_one_later(
 ):
     config = with_parts_on(disk, system, "data")
     day = HISTORY + timedelta(days=4)
-    trained = registry.register(config, run_id=train(config, as_of=day).run_id).version
+    trained = register(config, run_id=train(config, as_of=day).run_id).version
     assert registry.set_champion(config, trained, expected="1")  # one that says what it knew
     people(config, impressions=range(5, 6), day=day)
     score(config, day=day.date())  # what is left to write is the report

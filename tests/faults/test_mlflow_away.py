@@ -11,6 +11,7 @@ import pytest
 from biometric_core.config import Config
 from biometric_core.errors import ServiceError
 from biometric_core.stages import promote
+from biometric_core.stages.register import register
 from biometric_core.stages.train import train
 from biometric_core.storage.store import Store
 from biometric_core.tracking import registry, runs
@@ -117,9 +118,9 @@ def test_away_in_the_middle_of_registration(
     with ExitStack() as away:
         silent = partial(away.enter_context, server.held_up())
         with once(lambda: any(bundle.glob(f"*/{run_id}/artifacts/model/*")), silent):
-            failing(lambda: registry.register(config, run_id=run_id))
+            failing(lambda: register(config, run_id=run_id))
     assert (roles(config), len(registry.versions(config))) == ({"champion": champion}, 1)
-    made = registry.register(config, run_id=run_id)
+    made = register(config, run_id=run_id)
     assert not made.reused
     assert roles(config) == {"champion": champion, "challenger": made.version}
     assert weights(config, made.version) != weights(config, champion)
@@ -129,7 +130,7 @@ def test_away_in_the_middle_of_registration(
 def test_away_at_the_switch_of_champions(
     config: Config, server: Server, champion: str, run_id: str, impatient: None
 ):
-    version = registry.register(config, run_id=run_id).version
+    version = register(config, run_id=run_id).version
     model = weights(config, champion)
     with server.held_up():
         failing(lambda: promote.promote(config, version=version, trigger="training"))

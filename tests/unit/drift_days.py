@@ -8,9 +8,9 @@ import pyarrow as pa
 
 from biometric_core.config import Config, Monitoring
 from biometric_core.history.drift_table import ALL, DAILY, DAY, MEASURES, Outcome
-from biometric_core.monitoring.alarms import day_verdict
+from biometric_core.monitoring.alarms import day_alarm
 from biometric_core.monitoring.report.writing import write_report
-from biometric_core.monitoring.verdicts import Verdict, judge
+from biometric_core.monitoring.verdicts import Verdict, judge_day
 from biometric_core.monitoring.windows import Attempts, Group, Span, Window
 from biometric_core.schemas import TABLES
 from biometric_core.storage.store import Store
@@ -43,8 +43,8 @@ def groups(shift: float = 0.0) -> list[Group]:
 def report(config: Config, shift: float = 0.0, day: date = TODAY) -> str:
     """Judge an invented day and write its report; returns the path of the HTML."""
     found = groups(shift)
-    verdicts = judge(found, SETTINGS, day)
-    verdicts.append(day_verdict(verdicts, [], SETTINGS, day).row(SETTINGS))
+    verdicts = judge_day(found, SETTINGS, day)
+    verdicts.append(day_alarm(verdicts, [], SETTINGS, day).row(SETTINGS))
     return write_report(Store.of(config), config, day, "3", found, verdicts)
 
 

@@ -15,6 +15,7 @@ from tiny_store import HISTORY, fill, small
 
 from biometric_core.config import Config, load_config
 from biometric_core.schemas import TABLES
+from biometric_core.stages.register import register
 from biometric_core.stages.train import train
 from biometric_core.storage.store import Store
 from biometric_core.tracking import registry
@@ -35,7 +36,7 @@ def monitored(config: Config) -> Config:
 def made_champion(config: Config, as_of: datetime | None = None) -> str:
     """Train on what is there and make it champion; returns the version."""
     run = train(config, as_of=as_of or HISTORY + timedelta(days=1))
-    version = registry.register(config, run_id=run.run_id).version
+    version = register(config, run_id=run.run_id).version
     assert registry.set_champion(config, version, registry.champion_version(config))
     return version
 

@@ -8,7 +8,7 @@ import pytest
 from biometric_core.config import Monitoring
 from biometric_core.history import drift_table
 from biometric_core.history.drift_table import ALL, DAY, Outcome
-from biometric_core.monitoring.alarms import day_verdict
+from biometric_core.monitoring.alarms import day_alarm
 from biometric_core.monitoring.verdicts import Verdict, outcome_of
 
 FIRST = date(2026, 1, 1)
@@ -30,7 +30,7 @@ def _days(
     found = []
     for offset, verdicts in enumerate(days):
         day = first + timedelta(days=offset)
-        made = day_verdict(verdicts, history, settings, day)
+        made = day_alarm(verdicts, history, settings, day)
         found.append(made)
         history += [{**vars(row), "day": day} for row in (*verdicts, made.row(settings))]
     return found
@@ -107,8 +107,8 @@ def test_a_sensor_that_was_suspect_while_an_alarm_stood_is_told_once_it_is_confi
 def test_a_suspicion_of_long_ago_confirms_nothing() -> None:
     row = _row(0.03)
     history = [{**vars(row), "day": FIRST}]
-    assert day_verdict([row], history, SETTINGS, FIRST + timedelta(days=6)).verdict == "alarm"
-    assert day_verdict([row], history, SETTINGS, FIRST + timedelta(days=7)).verdict == "suspect"
+    assert day_alarm([row], history, SETTINGS, FIRST + timedelta(days=6)).verdict == "alarm"
+    assert day_alarm([row], history, SETTINGS, FIRST + timedelta(days=7)).verdict == "suspect"
 
 
 def test_the_sentence_says_what_moved_and_since_when() -> None:

@@ -1,8 +1,16 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from toys import toy_config, toy_sets
 
-from biometric_core.evaluation.closed_set import as_metrics, classify, closed_set_figures
+from biometric_core.evaluation.closed_set import (
+    as_metrics,
+    classify,
+    closed_set,
+    closed_set_figures,
+)
+from biometric_core.matching import error_rates
 from biometric_core.schemas import Modality
 from biometric_core.training.assembly import recogniser_of
 from biometric_core.training.fit import fit
@@ -55,3 +63,34 @@ def test_each_capture_occurs_once_and_missing_modalities_are_masked(recogniser):
 def test_strangers_are_left_out(recogniser):
     assert closed_set_figures(recogniser, toy_sets(3, first=50)) is None
     assert closed_set_figures(recogniser, {}) is None
+
+
+@given(st.integers(2, 5), st.integers(1, 40), st.integers(0, 2**32 - 1))
+@settings(max_examples=50)
+def test_closed_set_figures_are_those_of_the_confusion_matrix(classes, samples, seed):
+    rng = np.random.default_rng(seed)
+    probabilities = rng.integers(0, 5, (samples, classes)) / 5 + 1e-3 * rng.random((1, classes))
+    truth = rng.integers(0, classes, samples)
+    found = closed_set(probabilities, truth)
+    confusion = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(confusion, (truth, probabilities.argmax(axis=1)), 1)
+    assert (found.confusion == confusion).all()
+    assert found.samples == samples
+    hits = np.diag(confusion)
+    actual, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
+    seen = (actual + predicted) > 0
+    assert found.accuracy == pytest.approx(hits.sum() / samples)
+    assert found.precision == pytest.approx((hits / np.maximum(predicted, 1))[seen].mean())
+    assert found.recall == pytest.approx((hits / np.maximum(actual, 1))[seen].mean())
+    assert found.f1 == pytest.approx((2 * hits / np.maximum(actual + predicted, 1))[seen].mean())
+    areas = [error_rates.auc(probabilities[:, one], truth == one) for one in np.unique(truth)]
+    known = [area for area in areas if area is not None]
+    assert found.auc == (pytest.approx(np.mean(known)) if known else None)
+
+
+def test_closed_set_refuses_what_it_cannot_count():
+    assert closed_set(np.zeros((0, 3)), np.zeros(0, int)) is None
+    with pytest.raises(ValueError, match="outside"):
+        closed_set(np.ones((1, 2)), np.array([2]))
+    with pytest.raises(ValueError, match="finite"):
+        closed_set(np.array([[np.nan, 1.0]]), np.array([0]))

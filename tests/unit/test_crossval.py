@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tiny_store import changed
 
 from biometric_core.cli.terminal import show_crossval
-from biometric_core.data.folds import subject_folds
+from biometric_core.data.splits import subject_folds
 from biometric_core.data.without_store import capture_sets_from_source
 from biometric_core.errors import DataError, ModelError
 from biometric_core.evaluation.figures import NO_MATED_PAIR
@@ -147,18 +147,18 @@ def test_a_pretrained_recogniser_is_tested_on_everybody(config, sources, tmp_pat
     trained = recogniser_of(fitted, {}, config)
     trained.save(tmp_path / "trained")
     with pytest.raises(ModelError, match="was trained on 8 people"):
-        crossval(config, sources=[str(sources)], pretrained=str(tmp_path / "trained"))
+        crossval(config, sources=[str(sources)], recogniser=str(tmp_path / "trained"))
     without_people(trained).save(tmp_path / "saved")
-    found = crossval(config, sources=[str(sources)], pretrained=str(tmp_path / "saved"))
+    found = crossval(config, sources=[str(sources)], recogniser=str(tmp_path / "saved"))
     assert found["protocol"]["pretrained"] is True
     assert found["protocol"]["folds"] == 1
     assert found["folds"][0]["train_subjects"] == 0
     assert found["mean"]["iris"]["n_mated"] == 8 * 3
     other = changed(config, "preprocess", iris_shape=(32, 32))
     with pytest.raises(ModelError, match="prepared as"):
-        crossval(other, sources=[str(sources)], pretrained=str(tmp_path / "saved"))
+        crossval(other, sources=[str(sources)], recogniser=str(tmp_path / "saved"))
     with pytest.raises(ModelError):
-        crossval(config, sources=[str(sources)], pretrained=str(tmp_path / "missing"))
+        crossval(config, sources=[str(sources)], recogniser=str(tmp_path / "missing"))
 
 
 @pytest.mark.parametrize("what", list(PaintOut))

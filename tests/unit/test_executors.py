@@ -9,7 +9,8 @@ import pytest
 
 from biometric_core.config import load_config
 from biometric_core.errors import ConfigError
-from biometric_core.parallel.executors import Executor, choose, map_chunks
+from biometric_core.parallel.chunks import map_chunks
+from biometric_core.parallel.executors import Executor, choose
 from biometric_core.parallel.windowed import windowed
 
 

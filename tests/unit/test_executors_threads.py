@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from biometric_core.parallel.threads import map_threads
+from biometric_core.parallel.windowed import map_threads
 
 
 def test_results_come_in_order_from_several_threads():

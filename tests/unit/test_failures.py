@@ -1,7 +1,7 @@
 import numpy as np
 from report_world import world
 
-from biometric_core.evaluation.failures import worst
+from biometric_core.evaluation.plots.worst_pairs import worst
 
 
 def test_the_worst_mated_and_non_mated_pairs_in_order():

@@ -16,6 +16,7 @@ from biometric_core.history import decisions
 from biometric_core.promotion import ruling
 from biometric_core.schemas import TABLES, Modality
 from biometric_core.stages import promote
+from biometric_core.stages.rollback import rollback
 from biometric_core.storage.store import Store
 from biometric_core.tracking import registry
 
@@ -179,7 +180,7 @@ def test_rollback_brings_the_bundle_of_before_back(ready):
     promote.promote(ready, version=bad)
     before, _ = registry.load_recogniser(ready, "champion")
     promote.promote(ready, version=good)
-    promote.rollback(ready, reason="complaints")
+    rollback(ready, reason="complaints")
     after, version = registry.load_recogniser(ready, "champion")
     assert version == bad
     one, other = (model.net.state_dict() for model in (before, after))
@@ -207,9 +208,9 @@ def test_rollback_swaps_and_a_version_rolled_back_is_judged_anew(ready):
     bad, good = register_untrained(ready, good=False), register_untrained(ready, good=True)
     promote.promote(ready, version=bad)
     with pytest.raises(ModelError, match="nothing to go back to"):
-        promote.rollback(ready, reason="none there")
+        rollback(ready, reason="none there")
     promote.promote(ready, version=good)
-    back = promote.rollback(ready, reason="complaints from the gate at the airport")
+    back = rollback(ready, reason="complaints from the gate at the airport")
     assert (back.decision, back.champion_version, back.challenger_version) == (
         "rolled_back",
         good,

@@ -9,7 +9,9 @@ from tiny_store import HISTORY
 
 from biometric_core.errors import ModelError
 from biometric_core.history import decisions
-from biometric_core.stages import plan_retraining, promote
+from biometric_core.stages import plan_retraining
+from biometric_core.stages.register import register
+from biometric_core.stages.reject import reject
 from biometric_core.stages.train import train
 from biometric_core.storage.store import Store
 from biometric_core.tracking import registry
@@ -21,12 +23,12 @@ def waiting(tmp_path):
     config = system(tmp_path)
     changed_day(config)
     run = train(config, as_of=HISTORY + timedelta(days=30))
-    return config, registry.register(config, run_id=run.run_id).version
+    return config, register(config, run_id=run.run_id).version
 
 
 def test_a_reject_is_a_decision_and_the_champion_stays(waiting):
     config, version = waiting
-    made = promote.reject(
+    made = reject(
         config, version="challenger", reason="rejected by ada", trigger="drift", drift_day=CHANGED
     )
     (row,) = decisions.read(Store.of(config))
@@ -42,7 +44,7 @@ def test_a_reject_is_a_decision_and_the_champion_stays(waiting):
 def test_a_reject_told_twice_is_one_decision(waiting):
     config, version = waiting
     answers = [
-        promote.reject(config, version=version, reason=why, trigger="drift", drift_day=CHANGED)
+        reject(config, version=version, reason=why, trigger="drift", drift_day=CHANGED)
         for why in ("rejected by ada", "nobody answered within 48 hours")
     ]
     assert [one.reused for one in answers] == [False, True]
@@ -53,9 +55,9 @@ def test_a_reject_told_twice_is_one_decision(waiting):
 def test_a_rejected_drift_is_not_trained_for_again(waiting):
     config, version = waiting
     write_verdict(Store.of(config), CHANGED)
-    assert plan_retraining.plan(config, trigger="asset").day == CHANGED.isoformat()
-    promote.reject(config, version=version, reason="no", trigger="drift", drift_day=CHANGED)
-    plan = plan_retraining.plan(config, trigger="asset")
+    assert plan_retraining.plan_retraining(config, trigger="asset").day == CHANGED.isoformat()
+    reject(config, version=version, reason="no", trigger="drift", drift_day=CHANGED)
+    plan = plan_retraining.plan_retraining(config, trigger="asset")
     assert not plan.retrain
     assert "was answered" in plan.reason
 
@@ -63,4 +65,4 @@ def test_a_rejected_drift_is_not_trained_for_again(waiting):
 def test_a_version_that_is_not_there_can_not_be_rejected(waiting):
     config, _ = waiting
     with pytest.raises(ModelError, match="99"):
-        promote.reject(config, version="99", reason="no", drift_day=date(2026, 1, 1))
+        reject(config, version="99", reason="no", drift_day=date(2026, 1, 1))

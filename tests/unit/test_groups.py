@@ -3,8 +3,13 @@ import pytest
 from report_world import with_columns, world
 
 from biometric_core.config import Evaluation
-from biometric_core.evaluation.differentials import NOT_CARRIED, differentials, within
-from biometric_core.evaluation.traits import subject_sex, traits_of
+from biometric_core.evaluation.differentials import (
+    NOT_CARRIED,
+    differentials,
+    subject_sex,
+    traits_of,
+    within,
+)
 from biometric_core.matching import bootstrap, error_rates
 from biometric_core.matching.comparisons import Comparisons
 from biometric_core.schemas import Modality

@@ -15,7 +15,7 @@ from biometric_core.history.changes import Change
 from biometric_core.matching.calibration import Calibration
 from biometric_core.matching.gallery import Encoded, fused_gallery, modality_gallery
 from biometric_core.matching.templates import Embeddings
-from biometric_core.promotion.ruling import judge
+from biometric_core.promotion.ruling import rule
 from biometric_core.schemas import Modality
 
 DAY = date(2026, 1, 3)
@@ -100,7 +100,7 @@ def rules(config: Config) -> Config:
 
 
 def verdict(challenger, champion, found, config, **kwargs):
-    return judge(challenger, champion, found, config, latency=LATENCY, **kwargs)
+    return rule(challenger, champion, found, config, latency=LATENCY, **kwargs)
 
 
 def test_without_a_champion_the_release_thresholds_decide(rules):
@@ -173,7 +173,7 @@ def test_subjects_that_either_model_saw_are_left_out(rules):
 
 @pytest.mark.parametrize("latency", [None, {"p50_ms": float("nan")}, {}])
 def test_missing_or_nan_latency_never_promotes(rules, latency):
-    assert not judge(Model(0.5), None, sets(), rules, latency=latency).promote
+    assert not rule(Model(0.5), None, sets(), rules, latency=latency).promote
 
 
 def test_scores_that_are_not_numbers_are_an_error_not_a_promotion(rules):

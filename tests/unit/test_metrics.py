@@ -171,35 +171,3 @@ def test_ranks_refuse_nan_and_strangers():
         error_rates.ranks(np.array([[np.nan, 1.0]]), np.array([[True, False]]))
     with pytest.raises(ValueError, match="mated reference"):
         error_rates.ranks(np.array([[0.0, 1.0]]), np.array([[False, False]]))
-
-
-@given(st.integers(2, 5), st.integers(1, 40), st.integers(0, 2**32 - 1))
-@settings(max_examples=50)
-def test_closed_set_figures_agree_with_scikit_learn(classes, samples, seed):
-    rng = np.random.default_rng(seed)
-    probabilities = rng.integers(0, 5, (samples, classes)) / 5 + 1e-3 * rng.random((1, classes))
-    truth = rng.integers(0, classes, samples)
-    figures = error_rates.closed_set(probabilities, truth)
-    predicted = probabilities.argmax(axis=1)
-    precision, recall, f1, _ = reference.precision_recall_fscore_support(
-        truth, predicted, average="macro", zero_division=0
-    )
-    assert figures.accuracy == pytest.approx(reference.accuracy_score(truth, predicted))
-    assert (figures.precision, figures.recall, figures.f1) == pytest.approx((precision, recall, f1))
-    expected = reference.confusion_matrix(truth, predicted, labels=range(classes))
-    assert (figures.confusion == expected).all()
-    present = np.unique(truth)
-    areas = [
-        reference.roc_auc_score(truth == label, probabilities[:, label])
-        for label in present
-        if len(present) > 1
-    ]
-    assert figures.auc == (pytest.approx(np.mean(areas)) if areas else None)
-
-
-def test_closed_set_refuses_what_it_cannot_count():
-    assert error_rates.closed_set(np.zeros((0, 3)), np.zeros(0, int)) is None
-    with pytest.raises(ValueError, match="outside"):
-        error_rates.closed_set(np.ones((1, 2)), np.array([2]))
-    with pytest.raises(ValueError, match="finite"):
-        error_rates.closed_set(np.array([[np.nan, 1.0]]), np.array([0]))

@@ -27,8 +27,8 @@ from biometric_core.history import drift_table
 from biometric_core.history.drift_table import DAY as WHOLE_DAY
 from biometric_core.history.drift_table import FAILURE_RATE, MEASURES, TESTED, UNIDENTIFIED
 from biometric_core.monitoring.loading import load_groups, window
-from biometric_core.monitoring.scoring_model import serving
-from biometric_core.monitoring.verdicts import judge
+from biometric_core.monitoring.scoring_model import scoring_model
+from biometric_core.monitoring.verdicts import judge_day
 from biometric_core.monitoring.windows import Attempts, Group, Span, Window
 from biometric_core.schemas import TABLES
 from biometric_core.stages.monitor import monitor
@@ -97,7 +97,7 @@ def test_a_new_sensor_is_compared_with_the_known_ones(tmp_path) -> None:
     fill(config, subjects=PEOPLE, impressions=range(5, 6), day=at(CALM), sensor="other")
     score(config, day=CALM)
     store = Store.of(config)
-    groups = load_groups(store, config, CALM, serving(config, store, CALM))
+    groups = load_groups(store, config, CALM, scoring_model(config, store, CALM))
     sizes = [(len(g.reference.probes), len(g.today.probes)) for g in groups]
     assert [g.sensor for g in groups] == ["other"] * 2
     assert sizes == [(PEOPLE, PEOPLE)] * 2
@@ -158,7 +158,7 @@ DAY = date(2026, 1, 5)
 
 
 def test_too_few_subjects_are_refused_even_when_they_moved_far() -> None:
-    verdicts = judge([_group(0, 7, shift=50.0)], SETTINGS, DAY)
+    verdicts = judge_day([_group(0, 7, shift=50.0)], SETTINGS, DAY)
     tested = [v for v in verdicts if v.statistic in TESTED]
     assert {v.verdict for v in tested} == {"not_enough_subjects"}
     assert {(v.value, v.p_value) for v in tested} == {(None, None)}
@@ -167,14 +167,14 @@ def test_too_few_subjects_are_refused_even_when_they_moved_far() -> None:
 
 def test_subjects_that_could_never_alarm_are_refused() -> None:
     # Eight pairs have 2 / 256 as their smallest p-value: above 0.01 after correction.
-    verdicts = judge([_group(0, 8, shift=50.0)], SETTINGS, DAY)
+    verdicts = judge_day([_group(0, 8, shift=50.0)], SETTINGS, DAY)
     assert {v.verdict for v in verdicts if v.statistic in TESTED} == {"not_enough_subjects"}
 
 
 def test_many_sensors_leave_an_alarm_possible() -> None:
     groups = [_group(i, 20, sensor=f"sensor {i}") for i in range(9)]
     groups.append(_group(99, 20, shift=3.0, sensor="moved"))
-    verdicts = judge(groups, SETTINGS, DAY)
+    verdicts = judge_day(groups, SETTINGS, DAY)
     alarms = {(v.sensor, v.statistic) for v in verdicts if v.verdict == "alarm"}
     assert alarms == {("moved", drift_table.RESIDUAL_T2)}
 
@@ -184,7 +184,7 @@ def test_information_never_alarms() -> None:
     probes = replace(group.today.probes, template=group.today.probes.template + 9)
     strangers = np.char.add("new ", probes.subject)
     probes = replace(probes, subject=strangers, identity=strangers)
-    verdicts = judge([replace(group, today=replace(group.today, probes=probes))], SETTINGS, DAY)
+    verdicts = judge_day([replace(group, today=replace(group.today, probes=probes))], SETTINGS, DAY)
     other = next(v for v in verdicts if v.statistic == drift_table.POPULATION_T2)
     assert other.p_value is not None
     assert other.p_value < 0.01

@@ -17,13 +17,13 @@ from biometric_core.history import drift_table
 from biometric_core.history.drift_table import TESTED
 from biometric_core.monitoring.loading import load_groups
 from biometric_core.monitoring.report.facts import Facts, facts
-from biometric_core.monitoring.scoring_model import serving
+from biometric_core.monitoring.scoring_model import scoring_model
 from biometric_core.monitoring.windows import REFERENCE
 from biometric_core.sources.sensor_change import CHANGED as WORN
 from biometric_core.sources.sensor_change import apply
 from biometric_core.stages.ingest import ingest
 from biometric_core.stages.monitor import MonitorResult, monitor
-from biometric_core.stages.plan_retraining import plan
+from biometric_core.stages.plan_retraining import plan_retraining
 from biometric_core.stages.preprocess import preprocess
 from biometric_core.stages.score import score
 from biometric_core.storage.store import Store
@@ -77,7 +77,7 @@ def test_the_changed_sensor_is_named_and_the_other_stays_calm(doors: Config) -> 
     assert "sensor door-3, since 2026-01-07" in page
     assert "sensor door-4, since" not in page
 
-    planned = plan(doors, trigger="asset")
+    planned = plan_retraining(doors, trigger="asset")
     assert planned.retrain
     assert planned.sensors == (("fingerprint", "door-3"), ("iris", "door-3"))
     assert planned.numbers["new_captures"] == 2 * PEOPLE
@@ -128,7 +128,7 @@ def test_after_an_answered_drift_only_what_moved_has_a_new_reference(tmp_path) -
         fill(config, subjects=people, impressions=span, day=at(day), sensor=f"door-{door}")
     version = made_champion(config, as_of=at(CHANGED) + timedelta(hours=1))
     decide(config, "promoted", CHANGED, challenger=version, sensors=[("iris", "door-3")])
-    model = serving(config, store, later)
+    model = scoring_model(config, store, later)
     assert (model.version, len(model.answered)) == (version, 1)
     score(config, day=later, model=model)
     assert set(reference_days(store, "iris", "door-3")) == {CHANGED}

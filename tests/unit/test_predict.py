@@ -19,6 +19,7 @@ from biometric_core.recogniser import Recogniser
 from biometric_core.schemas import Modality
 from biometric_core.serving.batch import COLUMNS, NOT_IN_MODEL, UNKNOWN_MODALITY
 from biometric_core.stages.predict import predict
+from biometric_core.stages.register import register
 from biometric_core.storage.files import Files
 from biometric_core.tracking import registry, runs
 from biometric_core.training.assembly import recogniser_of
@@ -46,7 +47,7 @@ def world(tmp_path_factory):
     with runs.run(config, name="made for a test", tags={}) as run:
         recogniser.save(folder / runs.RECOGNISER)
         run.log_artifacts(folder / runs.RECOGNISER, runs.RECOGNISER)
-    version = registry.register(config, run_id=run.run_id).version
+    version = register(config, run_id=run.run_id).version
     assert registry.set_champion(config, version, None)
     hostile = folder / "hostile"
     shutil.copytree(source, hostile)

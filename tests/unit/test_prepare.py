@@ -4,7 +4,8 @@ import pytest
 
 from biometric_core.config import Ingest, Preprocess
 from biometric_core.errors import CaptureRefused, FailureToAcquire
-from biometric_core.imaging.preparation import one_thread, prepare, prepare_batch
+from biometric_core.imaging.preparation import prepare, prepare_batch
+from biometric_core.parallel.thread_limits import one_thread
 from biometric_core.schemas import Modality
 from tests.conftest import png
 from tests.unit.test_ingest import noise

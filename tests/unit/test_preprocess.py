@@ -13,7 +13,8 @@ from biometric_core.data import feature_files
 from biometric_core.data.capture_sets import load_captures
 from biometric_core.errors import ConfigError, DataError
 from biometric_core.imaging.preparation import preprocess_version
-from biometric_core.parallel.executors import Executor, map_chunks
+from biometric_core.parallel.chunks import map_chunks
+from biometric_core.parallel.executors import Executor
 from biometric_core.schemas import TABLES, Modality
 from biometric_core.stages import preprocess as stage
 from biometric_core.stages.ingest import ingest

@@ -9,8 +9,8 @@ from drift_story import CALM, CHANGED, calm_day, changed_day, made_champion, sys
 from tiny_store import HISTORY
 
 from biometric_core.config import Config
-from biometric_core.stages import promote
 from biometric_core.stages.monitor import monitor
+from biometric_core.stages.rollback import rollback
 from biometric_core.storage.store import Store
 from biometric_core.tracking import registry
 
@@ -31,7 +31,7 @@ def test_the_next_day_is_compared_with_the_reference_of_the_model_that_returned(
     made_champion(config, as_of=HISTORY + timedelta(days=30))
     assert registry.champion_version(config) == "2"
     monitor(config, day=CALM + timedelta(days=1))  # version 2 may have written a reference
-    promote.rollback(config, reason="worse on the night shift")
+    rollback(config, reason="worse on the night shift")
     for one in (undisturbed, config):
         changed_day(one)
     expected, found = (monitor(one, day=CHANGED) for one in (undisturbed, config))

@@ -15,6 +15,7 @@ from biometric_core.stages.status import status
 from biometric_core.storage.store import Store
 from biometric_core.tracking import registry, runs
 from biometric_core.tracking.client import mlflow_client
+from biometric_core.tracking.registry import _ensure_model
 
 
 def drift_row(day: int, modality: str, verdict: str, statistic: str = "residual_t2") -> dict:
@@ -41,7 +42,7 @@ def served(config):
     with runs.run(config, name="r", tags={}) as run:
         pass
     with mlflow_client(config, "register") as client:
-        registry._ensure_model(config, client)
+        _ensure_model(config, client)
         client.create_model_version(
             config.mlflow.model_name, "file:///x", run.run_id, tags={"fused_eer": "0.02"}
         )

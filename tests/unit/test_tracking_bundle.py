@@ -16,6 +16,7 @@ from biometric_core.config import load_config
 from biometric_core.recogniser import Recogniser
 from biometric_core.schemas import Modality
 from biometric_core.stages.evaluate import evaluate
+from biometric_core.stages.register import register
 from biometric_core.stages.train import train
 from biometric_core.tracking import bundle, registry, runs
 
@@ -49,7 +50,7 @@ def registered(tmp_path_factory):
     fill(config, subjects=8)
     run_id = train(config).run_id
     evaluate(config, run_id=run_id)
-    registry.register(config, run_id=run_id)
+    register(config, run_id=run_id)
     return config
 
 
@@ -85,7 +86,7 @@ def test_a_model_that_was_not_evaluated_has_no_card(config):
     config = small(config)
     fill(config, subjects=8)
     run_id = train(config).run_id
-    registry.register(config, run_id=run_id)
+    register(config, run_id=run_id)
     assert not (runs.download(config, run_id, bundle.FOLDER) / bundle.MODEL_CARD).exists()
 
 

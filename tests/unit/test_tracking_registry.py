@@ -8,6 +8,7 @@ from biometric_core.errors import ModelError
 from biometric_core.stages.train import train
 from biometric_core.tracking import registry, runs
 from biometric_core.tracking.client import mlflow_client
+from biometric_core.tracking.registry import _ensure_model, register
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def versions(config: Config, count: int) -> list[str]:
         with runs.run(config, name=f"r{number}", tags={}) as run:
             pass
         with mlflow_client(config, "register") as client:
-            registry._ensure_model(config, client)
+            _ensure_model(config, client)
             name = config.mlflow.model_name
             made.append(client.create_model_version(name, "file:///x", run.run_id).version)
     return [str(version) for version in made]
@@ -93,8 +94,8 @@ def test_a_run_is_registered_once_with_its_figures_and_loads_again(ready):
     fill(ready, subjects=8)
     run_id = train(ready).run_id
     runs.log_evaluation(ready, run_id, {"iris_eer": 0.125, "fused_eer": 0.05, "note": "x"}, [])
-    result = registry.register(ready, run_id=run_id)
-    again = registry.register(ready, run_id=run_id)
+    result = register(ready, run_id=run_id)
+    again = register(ready, run_id=run_id)
     assert (result.version, result.reused) == ("1", False)
     assert (again.version, again.reused) == ("1", True)
     found = registry.require(ready, "challenger")
@@ -110,10 +111,10 @@ def test_a_run_is_registered_once_with_its_figures_and_loads_again(ready):
 def test_registration_cut_off_before_the_alias_is_completed(ready):
     fill(ready, subjects=8)
     run_id = train(ready).run_id
-    registry.register(ready, run_id=run_id)
+    register(ready, run_id=run_id)
     with mlflow_client(ready, "cut off") as client:
         client.delete_registered_model_alias(ready.mlflow.model_name, "challenger")
-    registry.register(ready, run_id=run_id)
+    register(ready, run_id=run_id)
     assert registry.challenger_version(ready) == "1"
 
 
@@ -121,14 +122,14 @@ def test_a_run_without_a_recogniser_can_not_be_registered(ready):
     with runs.run(ready, name="r", tags={}) as run:
         pass
     with pytest.raises(ModelError, match="recogniser"):
-        registry.register(ready, run_id=run.run_id)
+        register(ready, run_id=run.run_id)
     assert registry.get(ready, "1") is None
 
 
 def test_a_damaged_bundle_is_named(ready):
     fill(ready, subjects=8)
     run_id = train(ready).run_id
-    registry.register(ready, run_id=run_id)
+    register(ready, run_id=run_id)
     weights = runs.download(ready, run_id, "model/artifacts/recogniser") / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-10])
     with pytest.raises(ModelError, match="damaged"):

@@ -9,9 +9,10 @@ from biometric_core.config import Config
 from biometric_core.errors import DataError, ModelError, ServiceError
 from biometric_core.history.changes import Change
 from biometric_core.recogniser import Recogniser
-from biometric_core.stages.train import load_training_data, train, training_digest
+from biometric_core.stages.train import past_of, train
 from biometric_core.storage.store import Store
 from biometric_core.tracking import runs
+from biometric_core.training.training_data import load_training_data, training_digest
 
 
 @pytest.fixture
@@ -98,7 +99,9 @@ def test_a_run_on_weighted_captures_can_be_done_again_from_its_tags(tiny):
     fill(tiny, impressions=range(5, 7), day=later)
     heavy = changed(tiny, "retraining", new_weight=2.5)
     first = train(heavy, change=Change(later.date()))
-    again = load_training_data(changed(tiny, "retraining", new_weight=1.0), like=first.run_id)
+    again = load_training_data(
+        changed(tiny, "retraining", new_weight=1.0), past=past_of(tiny, first.run_id)
+    )
     rows = {m: found.capture_id.tolist() for m, found in again.train.items()}
     weighted = load_training_data(heavy, change=Change(later.date()))
     assert rows == {m: found.capture_id.tolist() for m, found in weighted.train.items()}

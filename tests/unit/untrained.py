@@ -7,10 +7,11 @@ from biometric_core.imaging.preparation import preprocess_version
 from biometric_core.recogniser import Recogniser
 from biometric_core.recogniser.network import BiometricNet, ModelSpec
 from biometric_core.schemas import Modality
-from biometric_core.stages.train import load_training_data
+from biometric_core.stages.register import register
 from biometric_core.storage.store import Store
-from biometric_core.tracking import registry, runs
+from biometric_core.tracking import runs
 from biometric_core.training.assembly import calibrated
+from biometric_core.training.training_data import load_training_data
 
 
 def register_untrained(config: Config, *, good: bool, seed: int = 0, spoil: str = "") -> str:
@@ -51,4 +52,4 @@ def register_untrained(config: Config, *, good: bool, seed: int = 0, spoil: str 
     model.save(folder)
     with runs.run(config, name="untrained", tags={}) as run:
         run.log_artifacts(folder, runs.RECOGNISER)
-    return registry.register(config, run_id=run.run_id).version
+    return register(config, run_id=run.run_id).version

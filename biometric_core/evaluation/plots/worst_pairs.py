@@ -1,13 +1,14 @@
 """Failure cases: prepared samples side by side. Biometric images are personal data."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from biometric_core.data.capture_sets import CaptureSet
-from biometric_core.evaluation.failures import worst
-from biometric_core.evaluation.traits import Traits
+from biometric_core.evaluation.differentials import Traits
 from biometric_core.matching.comparisons import Comparisons
 from biometric_core.reporting.canvas import save
 from biometric_core.schemas import UInt8Array
@@ -76,3 +77,21 @@ def _beside(samples: list[UInt8Array]) -> UInt8Array:
         return np.vstack([samples[0], gap, samples[1]])
     gap = np.full((height, _GAP), 255, np.uint8)
     return np.hstack([samples[0], gap, samples[1]])
+
+
+@dataclass(frozen=True)
+class Worst:
+    """Indices of comparisons, int64; the worst first. Ties keep the order of the comparisons."""
+
+    mated: npt.NDArray[np.int64]
+    non_mated: npt.NDArray[np.int64]
+
+
+def worst(comparisons: Comparisons, count: int = 6) -> Worst:
+    """The `count` mated pairs of lowest and non-mated pairs of highest score."""
+    order = np.argsort(comparisons.scores, kind="stable")
+    falling = np.argsort(-comparisons.scores, kind="stable")
+    return Worst(
+        mated=order[comparisons.mated[order]][:count],
+        non_mated=falling[~comparisons.mated[falling]][:count],
+    )

@@ -6,26 +6,30 @@ its own scores beside them.
 
 import json
 import math
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime, time
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from biometric_core.config import Config
+from biometric_core.config import Config, Monitoring
 from biometric_core.history.drift_table import Outcome
 from biometric_core.monitoring.report import evidently_metrics, evidently_views
 from biometric_core.monitoring.report.facts import Facts, Row, earlier_rows, facts, rows_of
-from biometric_core.monitoring.report.pages import page
-from biometric_core.monitoring.report.table import TableRow, logged, table
+from biometric_core.monitoring.report.table import COLUMNS, TableRow, logged, table
 from biometric_core.monitoring.report.trend import trend_picture
 from biometric_core.monitoring.report.workspace import keep_run, prepare_project
-from biometric_core.monitoring.report.worst_probes import worst_probes
+from biometric_core.monitoring.report.worst_probes import Example, worst_probes
 from biometric_core.monitoring.verdicts import Verdict
 from biometric_core.monitoring.windows import Group
+from biometric_core.reporting.page import templates
 from biometric_core.storage.files import atomic_write, writable
 from biometric_core.storage.store import Store
 from biometric_core.tracking.runs import log_report
+
+_NUMBERS = range(2, 7)  # columns, from 1
 
 
 def write_report(
@@ -148,3 +152,38 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list):
         return [_finite(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def page(
+    facts: Facts,
+    table: Sequence[TableRow],
+    trend: bytes | None,
+    examples: Sequence[Example],
+    evidently: str,
+    settings: Monitoring,
+) -> str:
+    """Put the page together; text from outside is escaped.
+
+    Args:
+        facts: of the day.
+        table: what was looked at.
+        trend: picture of the days before, a PNG.
+        examples: pictures of probes; none as a rule.
+        evidently: its own page, shown in a frame so that neither styles the other.
+        settings: the limits of the p-values.
+    """
+    return (
+        templates()
+        .get_template("drift_report.html.jinja")
+        .render(
+            title=f"Drift report of {facts.day}",
+            facts=facts,
+            settings=settings,
+            columns=COLUMNS,
+            numbers=_NUMBERS,
+            table=[(name, list(rows)) for name, rows in groupby(table, lambda row: row.cells[0])],
+            trend=b64encode(trend).decode() if trend else None,
+            examples=[{**vars(one), "png": b64encode(one.png).decode()} for one in examples],
+            evidently=evidently,
+        )
+    )

@@ -11,9 +11,9 @@ from small_sources import flat_people, image, kaggle_people, write_folder, write
 
 from biometric_core.config import Ingest
 from biometric_core.errors import CaptureRefused, SourceError
+from biometric_core.sources.archive import check_size
 from biometric_core.sources.layouts import is_clutter, parse
 from biometric_core.sources.reader import SourceFile, iter_files, open_source
-from biometric_core.sources.zip_directory import check_size
 
 ROOT = "IRIS and FINGERPRINT DATASET/"
 

@@ -1,0 +1,56 @@
+"""A person, or the lack of an answer, turns a challenger down."""
+
+from dataclasses import replace
+from datetime import date, datetime
+
+from biometric_core.config import Config
+from biometric_core.history import decisions
+from biometric_core.history.decisions import REJECTED, Decision
+from biometric_core.promotion.switch import finish_pending, last_day, mark, record
+from biometric_core.storage.store import Store
+from biometric_core.tracking import registry
+
+
+def reject(
+    config: Config,
+    *,
+    version: str,
+    reason: str,
+    trigger: str = "manual",
+    drift_day: date | None = None,
+    as_of: datetime | None = None,
+) -> Decision:
+    """Record that a person turned a challenger down, or didn't answer; no figure is measured.
+
+    The decision answers the drift like one of the gate does: it is not trained for again.
+
+    Args:
+        config: names registry and store.
+        version: a version number or alias, usually the challenger's.
+        reason: who and why; goes on record.
+        trigger: training, drift or manual; goes on record.
+        drift_day: the first day of the drift that the challenger was to answer.
+        as_of: the challenger was trained on captures before.
+
+    Raises:
+        ModelError: there is no such version.
+        ServiceError: MLflow can't be reached.
+    """
+    finish_pending(config)
+    decision = Decision(
+        decision=REJECTED,
+        reason=reason,
+        champion_version=registry.champion_version(config),
+        challenger_version=registry.require(config, version).version,
+        numbers={"asked": "a person"},
+        trigger=trigger,
+        drift_day=drift_day.isoformat() if drift_day else None,
+        drift_until=last_day(drift_day, as_of),
+    )
+    history = decisions.read(Store.of(config))
+    decision = decisions.with_id(decision, config, history)
+    for known in history:
+        if known.decision_id == decision.decision_id:
+            mark(config, known)  # cut off between the row and the tags
+            return replace(known, reused=True)
+    return record(config, decision)

@@ -1,0 +1,40 @@
+"""Back to the previous champion."""
+
+from biometric_core.config import Config
+from biometric_core.errors import ModelError
+from biometric_core.history import decisions
+from biometric_core.history.decisions import ROLLED_BACK, Decision
+from biometric_core.promotion.switch import finish_pending, switch_champion
+from biometric_core.storage.store import Store
+from biometric_core.tracking import registry
+
+
+def rollback(config: Config, *, reason: str) -> Decision:
+    """Make the previous champion champion again; the present one becomes `previous`.
+
+    Args:
+        config: names registry and store.
+        reason: why; goes on record.
+
+    Raises:
+        ModelError: there is no previous champion.
+        ServiceError: MLflow can't be reached.
+    """
+    pending = finish_pending(config)
+    if pending is not None and pending.decision == ROLLED_BACK:
+        return pending
+    champion = registry.get(config, registry.CHAMPION)
+    previous = registry.get(config, registry.PREVIOUS)
+    if champion is None or previous is None or previous.version == champion.version:
+        raise ModelError(
+            f"no previous champion of {config.mlflow.model_name} in the registry: "
+            "nothing to go back to"
+        )
+    decision = Decision(
+        decision=ROLLED_BACK,
+        reason=reason,
+        champion_version=champion.version,
+        challenger_version=previous.version,
+    )
+    decision = decisions.with_id(decision, config, decisions.read(Store.of(config)))
+    return switch_champion(config, decision)

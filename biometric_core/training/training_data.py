@@ -1,0 +1,125 @@
+"""What a model is fitted on, and the digest that names exactly these data."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+
+from biometric_core import provenance
+from biometric_core.config import Config
+from biometric_core.data.capture_sets import CaptureSet, load_captures
+from biometric_core.data.splits import training_rows
+from biometric_core.errors import DataError
+from biometric_core.history.changes import Change
+from biometric_core.imaging.preparation import preprocess_version
+from biometric_core.schemas import Modality, Split, utc
+from biometric_core.storage.store import Store
+from biometric_core.training.emphasis import Emphasis
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a model is fitted on, and the names of exactly these data.
+
+    Attributes:
+        train: captures of training subjects, less the reserved ones.
+        validation: captures of validation subjects, for early stopping and calibration.
+        as_of: captures taken before this time took part.
+        features_version: Delta version of the feature table.
+        captures_version: Delta version of the capture table.
+        emphasis: which captures are weighted, and how; None where all count alike.
+    """
+
+    train: dict[Modality, CaptureSet]
+    validation: dict[Modality, CaptureSet]
+    as_of: datetime
+    features_version: int
+    captures_version: int
+    emphasis: Emphasis | None = None
+
+    @property
+    def subjects(self) -> int:
+        """Number of training subjects."""
+        return len({name for found in self.train.values() for name in found.subject_id.tolist()})
+
+    @property
+    def captures(self) -> int:
+        """Number of captures to train on."""
+        return sum(len(np.unique(found.capture_id)) for found in self.train.values())
+
+
+@dataclass(frozen=True)
+class Past:
+    """The data of an earlier run: versions of the tables, the end of the captures, weights."""
+
+    features: int
+    captures: int
+    as_of: datetime
+    emphasis: Emphasis | None
+
+
+def load_training_data(
+    config: Config,
+    as_of: datetime | None = None,
+    past: Past | None = None,
+    change: Change | None = None,
+) -> TrainingData:
+    """Read the captures a model may see; test subjects are left out here and never come near it.
+
+    Args:
+        config: names the store.
+        as_of: only captures taken before this time.
+        past: the data of an earlier run, exactly those.
+        change: captures that a changed sensor took count `retraining.new_weight` times.
+
+    Raises:
+        DataError: nothing is prepared, fewer subjects than `training.min_subjects`, or the run's
+            table versions don't exist any more.
+    """
+    store = Store.of(config)
+    features, captures = store.version("features"), store.version("captures")
+    emphasis = Emphasis(change, config.retraining.new_weight) if change else None
+    if past is not None:
+        features, captures, as_of = past.features, past.captures, past.as_of
+        emphasis = past.emphasis
+    sets = load_captures(store, config, as_of=as_of, version=features, captures_version=captures)
+    if features is None or captures is None or not sets:
+        raise DataError(
+            f"no prepared captures before {as_of}: run `biometric ingest` and preprocess"
+        )
+    last = max(found.captured_at.max() for found in sets.values()) + np.timedelta64(1, "us")
+    chosen = _chosen({m: found.select(training_rows(found)) for m, found in sets.items()})
+    data = TrainingData(
+        emphasis.applied(chosen, config.training.seed) if emphasis else chosen,
+        _chosen({m: found.select(found.split == Split.VALIDATION) for m, found in sets.items()}),
+        utc(as_of or last.astype(datetime)),
+        features,
+        captures,
+        emphasis,
+    )
+    if data.subjects < config.training.min_subjects:
+        raise DataError(
+            f"{data.subjects} training subjects with usable captures, training.min_subjects is "
+            f"{config.training.min_subjects}: ingest more people"
+        )
+    return data
+
+
+def _chosen(sets: dict[Modality, CaptureSet]) -> dict[Modality, CaptureSet]:
+    return {modality: found for modality, found in sets.items() if len(found)}
+
+
+def training_digest(data: TrainingData, config: Config) -> str:
+    """SHA-256 (first 16 hex digits) of all that decides the model: captures, settings, code."""
+    from biometric_core.training.trainer import NOT_FITTED
+
+    settings = config.training.model_dump(mode="json", exclude=set(NOT_FITTED))
+    facts = [preprocess_version(config), settings, provenance.code_digest()]
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for role, sets in (("train", data.train), ("validation", data.validation)):
+        for modality in sorted(sets):
+            digest.update(f"\n{role} {modality}\n".encode())
+            digest.update("\n".join(sets[modality].capture_id.tolist()).encode())
+    return digest.hexdigest()[:16]
