@@ -39,7 +39,7 @@ class ScoreResult:
 def score(config: Config, *, day: date, model: ScoringModel | None = None) -> ScoreResult:
     """Score a day with the champion; running it again adds nothing.
 
-    A day that the champion was trained on is scored by the one before it (`scoring_model`). Embeddings of
+    A day that the champion was trained on is scored by the one before it. Embeddings of
     enrolled captures are kept as well: each is made once for a model.
 
     Args:

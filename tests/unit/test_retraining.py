@@ -20,7 +20,7 @@ from biometric_core.config import Config
 from biometric_core.history import drift_table
 from biometric_core.history.drift_table import ALL, DAY, FAILURE_SHIFT, GENUINE_SHIFT
 from biometric_core.schemas import TABLES
-from biometric_core.stages.plan_retraining import plan
+from biometric_core.stages.plan_retraining import plan_retraining
 from biometric_core.storage.store import Store
 
 
@@ -64,13 +64,13 @@ def alarmed(tmp_path) -> Config:
 def test_no_alarm_no_retraining(alarmed: Config, outcome: str) -> None:
     # A statistic below alpha is no alarm while the day's verdict waits for a second day.
     _verdict(alarmed, CHANGED, outcome=outcome, own="alarm")
-    found = plan(alarmed, trigger="asset")
+    found = plan_retraining(alarmed, trigger="asset")
     assert (found.retrain, found.reason) == (False, "no drift alarm")
 
 
 def test_a_pending_alarm_retrains_on_everything_up_to_its_day(alarmed: Config) -> None:
     _verdict(alarmed, CHANGED)
-    found = plan(alarmed, trigger="asset")
+    found = plan_retraining(alarmed, trigger="asset")
     assert found.retrain
     assert (found.day, found.as_of) == ("2026-01-07", "2026-01-08T00:00:00+00:00")
     assert found.numbers["new_captures"] == PEOPLE, "the fingers' sensor has not moved"
@@ -82,7 +82,7 @@ def test_one_drift_is_answered_once(alarmed: Config, decision: str) -> None:
     _verdict(alarmed, CHANGED - timedelta(days=1))
     _verdict(alarmed, CHANGED)
     decide(alarmed, decision, CHANGED)
-    found = plan(alarmed, trigger="asset")
+    found = plan_retraining(alarmed, trigger="asset")
     assert not found.retrain
     assert found.reason == f"the drift of 2026-01-07 was answered: version 2 was {decision}"
 
@@ -90,9 +90,9 @@ def test_one_drift_is_answered_once(alarmed: Config, decision: str) -> None:
 def test_a_later_alarm_is_pending_again_after_the_cooldown(alarmed: Config) -> None:
     decide(alarmed, "rejected", CHANGED - timedelta(days=1))
     _verdict(alarmed, CHANGED)
-    assert plan(alarmed, trigger="asset").retrain
+    assert plan_retraining(alarmed, trigger="asset").retrain
     patient = with_settings(alarmed, "retraining", cooldown_days=2)
-    found = plan(patient, trigger="asset")
+    found = plan_retraining(patient, trigger="asset")
     assert not found.retrain
     assert "cooldown" in found.reason
     assert found.day == "2026-01-07"
@@ -100,14 +100,14 @@ def test_a_later_alarm_is_pending_again_after_the_cooldown(alarmed: Config) -> N
 
 def test_the_cooldown_counts_from_the_last_day_of_the_champions_data(alarmed: Config) -> None:
     _verdict(alarmed, CHANGED)
-    days = plan(alarmed, trigger="asset").numbers["days_since_last"]
+    days = plan_retraining(alarmed, trigger="asset").numbers["days_since_last"]
     assert days == (CHANGED - date(2026, 1, 1)).days
 
 
 def test_too_few_captures_wait(alarmed: Config) -> None:
     _verdict(alarmed, CHANGED)
     demanding = with_settings(alarmed, "retraining", min_new_captures=PEOPLE + 1)
-    found = plan(demanding, trigger="asset")
+    found = plan_retraining(demanding, trigger="asset")
     assert not found.retrain
     assert "40 captures of known subjects" in found.reason
 
@@ -122,7 +122,7 @@ def test_captures_of_nobody_known_do_not_count(alarmed: Config) -> None:
         for field in TABLES["captures"]
     }
     Store.of(alarmed).append_new("captures", pa.table(rows, schema=TABLES["captures"]))
-    assert plan(alarmed, trigger="asset").numbers["new_captures"] == PEOPLE
+    assert plan_retraining(alarmed, trigger="asset").numbers["new_captures"] == PEOPLE
 
 
 def test_captures_of_sensors_that_have_not_moved_are_no_new_ones(alarmed: Config) -> None:
@@ -132,17 +132,17 @@ def test_captures_of_sensors_that_have_not_moved_are_no_new_ones(alarmed: Config
     for offset, door in enumerate(("door-3", "door-4", "door-5")):
         span = range(7 + offset, 8 + offset)
         fill(alarmed, subjects=10 + offset, impressions=span, day=at(CHANGED), sensor=door)
-    found = plan(alarmed, trigger="asset")
+    found = plan_retraining(alarmed, trigger="asset")
     assert found.numbers["new_captures"] == 10 + 12
     assert found.sensors == (("iris", "door-3"), ("iris", "door-5"))
-    assert plan(alarmed, trigger="manual", force=True).sensors == found.sensors
+    assert plan_retraining(alarmed, trigger="manual", force=True).sensors == found.sensors
 
 
 def test_a_standing_drift_is_retrained_for_when_its_alarm_was_slept_through(
     alarmed: Config,
 ) -> None:
     _verdict(alarmed, CHANGED, outcome="standing")
-    found = plan(alarmed, trigger="manual")
+    found = plan_retraining(alarmed, trigger="manual")
     assert found.retrain
     assert found.day == "2026-01-07"
 
@@ -151,21 +151,21 @@ def test_a_drift_confirmed_by_two_suspect_days_counts_with_the_sensor_that_is_su
     alarmed: Config,
 ) -> None:
     _verdict(alarmed, CHANGED, own="suspect")
-    found = plan(alarmed, trigger="asset")
+    found = plan_retraining(alarmed, trigger="asset")
     assert found.retrain
     assert found.numbers["moved"] == ["iris, sensor default"]
 
 
 def test_a_slow_drift_is_seen_by_what_the_recent_days_say(alarmed: Config) -> None:
     _verdict(alarmed, CHANGED, prefix="trend_", shift=-0.7)
-    found = plan(alarmed, trigger="asset")
+    found = plan_retraining(alarmed, trigger="asset")
     assert found.retrain
     assert found.numbers["score_shift"] == -0.7
 
 
 def test_more_failures_to_acquire_are_harm_where_they_moved_by_themselves(alarmed: Config) -> None:
     _verdict(alarmed, CHANGED, shift=0.3, failures=(0.2, "alarm"))
-    found = plan(alarmed, trigger="asset")
+    found = plan_retraining(alarmed, trigger="asset")
     assert found.retrain
     assert "failures to acquire rose by 0.2" in found.reason
 
@@ -175,13 +175,13 @@ def test_failures_by_chance_or_fewer_of_them_are_no_harm(
     alarmed: Config, failures: tuple[float, str]
 ) -> None:
     _verdict(alarmed, CHANGED, shift=0.3, failures=failures)
-    assert not plan(alarmed, trigger="asset").retrain
+    assert not plan_retraining(alarmed, trigger="asset").retrain
 
 
 @pytest.mark.parametrize("shift", [None, float("nan")])
 def test_a_shift_that_is_not_known_is_no_reason(alarmed: Config, shift: float | None) -> None:
     _verdict(alarmed, CHANGED, shift=shift)
-    assert not plan(alarmed, trigger="asset").retrain
+    assert not plan_retraining(alarmed, trigger="asset").retrain
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.4])
@@ -199,7 +199,7 @@ def test_a_shift_that_does_no_harm_is_no_reason(alarmed: Config, shift: float) -
     common = {"day": CHANGED, "model_version": "1", "modality": "iris"}
     table = pa.Table.from_pylist([common | row for row in rows], schema=TABLES["drift"])
     Store.of(alarmed).append_new("drift", table)
-    found = plan(alarmed, trigger="asset")
+    found = plan_retraining(alarmed, trigger="asset")
     assert not found.retrain
     assert "no lower" in found.reason
 
@@ -207,13 +207,13 @@ def test_a_shift_that_does_no_harm_is_no_reason(alarmed: Config, shift: float) -
 def test_an_alarm_of_an_earlier_champion_is_history(alarmed: Config) -> None:
     _verdict(alarmed, CHANGED)
     made_champion(alarmed, as_of=at(CHANGED + timedelta(days=1)))
-    found = plan(alarmed, trigger="asset")
+    found = plan_retraining(alarmed, trigger="asset")
     assert not found.retrain
     assert found.reason.startswith("the drift of 2026-01-07 was found by version 1")
 
 
 def test_a_person_may_force_it(alarmed: Config) -> None:
-    found = plan(alarmed, trigger="manual", force=True)
+    found = plan_retraining(alarmed, trigger="manual", force=True)
     assert found.retrain
     assert found.day is None
     assert found.as_of == "2026-01-08T00:00:00+00:00"
@@ -223,17 +223,17 @@ def test_a_person_may_force_it(alarmed: Config) -> None:
 def test_three_alarms_at_once_are_one_retraining_for_all_of_them(alarmed: Config) -> None:
     for back in (2, 1, 0):
         _verdict(alarmed, CHANGED - timedelta(days=back))
-    found = plan(alarmed, trigger="asset")
+    found = plan_retraining(alarmed, trigger="asset")
     assert (found.day, found.as_of) == ("2026-01-05", "2026-01-08T00:00:00+00:00")
     decide(alarmed, "promoted", CHANGED - timedelta(days=2), until=CHANGED)
-    assert not plan(alarmed, trigger="asset").retrain
+    assert not plan_retraining(alarmed, trigger="asset").retrain
 
 
 def test_a_drift_reaches_back_to_its_first_day_and_no_further(alarmed: Config) -> None:
     for back, outcome in ((4, "alarm"), (3, "calm"), (2, "alarm"), (1, "standing")):
         _verdict(alarmed, CHANGED - timedelta(days=back), outcome=outcome)
     _verdict(alarmed, CHANGED, outcome="standing")
-    assert plan(alarmed, trigger="asset").day == "2026-01-05"
+    assert plan_retraining(alarmed, trigger="asset").day == "2026-01-05"
 
 
 def test_a_drift_that_goes_on_after_its_answer_waits_for_its_next_alarm(alarmed: Config) -> None:
@@ -241,13 +241,13 @@ def test_a_drift_that_goes_on_after_its_answer_waits_for_its_next_alarm(alarmed:
     _verdict(alarmed, first)
     decide(alarmed, "rejected", first)
     _verdict(alarmed, CHANGED, outcome="standing")
-    found = plan(alarmed, trigger="manual")
+    found = plan_retraining(alarmed, trigger="manual")
     assert (found.retrain, found.reason) == (
         False,
         "the drift of 2026-01-06 was answered: version 2 was rejected",
     )
     _verdict(alarmed, CHANGED + timedelta(days=1))
-    assert plan(alarmed, trigger="asset").day == "2026-01-06"
+    assert plan_retraining(alarmed, trigger="asset").day == "2026-01-06"
 
 
 def test_scores_that_fell_by_chance_are_no_reason(alarmed: Config) -> None:
@@ -257,4 +257,4 @@ def test_scores_that_fell_by_chance_are_no_reason(alarmed: Config) -> None:
     column = rows.schema.get_field_index("raw_p_value")
     rows = rows.set_column(column, "raw_p_value", pa.array(raw, pa.float64()))
     Store.of(alarmed).replace("drift", rows, "true")
-    assert not plan(alarmed, trigger="asset").retrain
+    assert not plan_retraining(alarmed, trigger="asset").retrain

@@ -5,10 +5,11 @@ from tiny_store import fill, small
 
 from biometric_core.config import Config
 from biometric_core.errors import ModelError
+from biometric_core.stages.register import register
 from biometric_core.stages.train import train
 from biometric_core.tracking import registry, runs
 from biometric_core.tracking.client import mlflow_client
-from biometric_core.tracking.registry import _ensure_model, register
+from biometric_core.tracking.registry import _ensure_model
 
 
 @pytest.fixture
