@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from biometric_core.config import Config, load_config
-from tests.unit.object_store import environment, new_bucket, object_store_server
+from tests.support.object_store import environment, new_bucket, object_store_server
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from biometric_core.tracking import registry
 from biometric_core.tracking.client import mlflow_client
 from tests.dags.conftest import FIRST_DAY, Runner, World
 from tests.dags.listeners import webhook
-from tests.unit.drift_rows import write_verdict
+from tests.support.drift_rows import write_verdict
 
 pytestmark = pytest.mark.slow
 

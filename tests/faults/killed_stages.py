@@ -34,7 +34,7 @@ from biometric_core.training.checkpoint import FILE_NAME
 from tests.containers.inside import roles, training_runs, twice, weights
 from tests.faults.undisturbed import begun, died, forked
 from tests.faults.worlds import asides, configured, decided, made_champion, people
-from tests.unit.tiny_store import changed
+from tests.support.tiny_store import changed
 
 EPOCHS = 6
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.unit.tiny_store import database
+from tests.support.tiny_store import database
 
 
 class Server:

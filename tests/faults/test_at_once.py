@@ -18,9 +18,9 @@ from biometric_core.storage.store import Store
 from biometric_core.tracking import registry
 from tests.containers.inside import roles, training_runs, twice
 from tests.faults.worlds import configured, decided, made_champion, people
-from tests.unit.drift_rows import write_verdict
-from tests.unit.tiny_store import HISTORY
-from tests.unit.untrained import register_untrained
+from tests.support.drift_rows import write_verdict
+from tests.support.tiny_store import HISTORY
+from tests.support.untrained import register_untrained
 
 pytestmark = pytest.mark.slow
 _DAY = HISTORY + timedelta(days=4)

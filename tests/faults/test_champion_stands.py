@@ -22,8 +22,8 @@ from biometric_core.storage.store import Store
 from biometric_core.tracking import registry, runs
 from tests.containers.inside import roles, weights
 from tests.faults.worlds import configured, decided, made_champion, people
-from tests.unit.tiny_store import HISTORY
-from tests.unit.untrained import register_untrained
+from tests.support.tiny_store import HISTORY
+from tests.support.untrained import register_untrained
 
 pytestmark = pytest.mark.slow
 

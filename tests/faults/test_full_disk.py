@@ -13,7 +13,7 @@ from biometric_core.stages.ingest import ingest
 from biometric_core.stages.preprocess import preprocess
 from biometric_core.storage.store import Store
 from tests.faults.small_disks import fill_up, mounted
-from tests.unit.test_store import features
+from tests.unit.storage.test_store import features
 
 
 @pytest.fixture

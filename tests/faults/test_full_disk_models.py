@@ -21,7 +21,7 @@ from biometric_core.training import checkpoint
 from tests.containers.inside import roles, training_runs, weights
 from tests.faults.small_disks import fill_up, mounted
 from tests.faults.worlds import asides, configured, decided, made_champion, once, people
-from tests.unit.tiny_store import HISTORY, changed
+from tests.support.tiny_store import HISTORY, changed
 
 pytestmark = pytest.mark.slow
 _EPOCHS = 12

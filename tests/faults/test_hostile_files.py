@@ -18,7 +18,7 @@ from biometric_core.data.pseudonyms import Pseudonymiser
 from biometric_core.imaging.decoding import decode
 from biometric_core.storage.store import Store
 from tests.faults.hostile_files import SUFFIXES, bombs, hostile_zip, image, mutated
-from tests.unit.test_ingest import write
+from tests.unit.stages.test_ingest import write
 
 KEY = "k" * 32
 INGEST = """

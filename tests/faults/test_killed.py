@@ -16,8 +16,8 @@ from biometric_core.stages.ingest import ingest
 from biometric_core.stages.preprocess import preprocess
 from biometric_core.storage.store import Store
 from tests.faults.worlds import SEED
-from tests.unit.test_ingest import write
-from tests.unit.test_preprocess import digest
+from tests.unit.stages.test_ingest import write
+from tests.unit.stages.test_preprocess import digest
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from biometric_core.training.checkpoint import FILE_NAME
 from tests.containers.inside import roles, twice, weights
 from tests.faults.mlflow_server import Server
 from tests.faults.worlds import configured, decided, made_champion, once, people
-from tests.unit.tiny_store import changed
+from tests.support.tiny_store import changed
 
 pytestmark = pytest.mark.slow
 _EPOCHS = 12

@@ -12,8 +12,8 @@ from biometric_core.config import Config, load_config
 from biometric_core.history import decisions
 from biometric_core.stages import promote
 from biometric_core.storage.store import Store
-from tests.unit.tiny_store import HISTORY, database, fill, tiny
-from tests.unit.untrained import register_untrained
+from tests.support.tiny_store import HISTORY, database, fill, tiny
+from tests.support.untrained import register_untrained
 
 # Another one each time; set it to see a failure again.
 SEED = int(os.environ.get("BIOMETRIC_FAULT_SEED") or random.SystemRandom().randrange(10**6))

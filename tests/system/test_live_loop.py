@@ -18,6 +18,7 @@ from deploy.local.airflow_api import DagRun
 from deploy.local.layout import REPOSITORY, USER, Layout
 from deploy.local.processes import Tracked
 from deploy.local.stack import Stack, read_state, stop
+from tests.support.drift_rows import write_verdict
 from tests.system.live import (
     clean_environment,
     ended,
@@ -30,7 +31,6 @@ from tests.system.live import (
     states,
     store_of,
 )
-from tests.unit.drift_rows import write_verdict
 
 pytestmark = pytest.mark.system
 

@@ -16,8 +16,8 @@ from deploy.local.airflow_api import DagRun
 from deploy.local.layout import REPOSITORY, USER, Layout
 from deploy.local.stack import Stack
 from tests.dags.listeners import Heard, webhook
+from tests.support.drift_rows import write_verdict
 from tests.system.live import ended, running, settings, states, store_of
-from tests.unit.drift_rows import write_verdict
 
 pytestmark = pytest.mark.system
 _A_SECOND = 1 / 3600  # hours

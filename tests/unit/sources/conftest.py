@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from small_sources import write_zip
 
 from biometric_core.config import Ingest
+from tests.support.small_sources import write_zip
 
 
 @pytest.fixture
