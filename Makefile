@@ -32,7 +32,7 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 run: $(READY)  ## The whole story: train, watch, alert, retrain, promote  [SOURCE=folder or zip]
-	@$(BIN)/python -m deploy.local.story $(if $(SOURCE),--source "$(SOURCE)")
+	@$(BIN)/python -m deploy.story.run $(if $(SOURCE),--source "$(SOURCE)")
 
 ui: $(READY)  ## Leave Airflow, MLflow and the reports running; prints addresses and password
 	@$(BIN)/python -m deploy.local.stack up

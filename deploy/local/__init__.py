@@ -1,1 +1,1 @@
-"""The whole system on one machine, under one folder: Airflow, Ray, MLflow and the demonstration."""
+"""The whole system on one machine, under one folder: Airflow, Ray, MLflow and the reports."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from deploy.local.layout import REPOSITORY
+from deploy.local.places import REPOSITORY
 
 _CLOCK_SLACK = 0.05  # seconds by which two readings of one start time may differ
 

@@ -24,7 +24,7 @@ import httpx
 from biometric_core.history.decisions import Decision, read
 from biometric_core.storage.store import Store
 from deploy.local.airflow_api import AirflowApi, AirflowApiError
-from deploy.local.layout import (
+from deploy.local.places import (
     POOL_SLOTS,
     REPOSITORY,
     USER,
@@ -274,7 +274,7 @@ def up(layout: Layout) -> Stack:
         stack = Stack(layout, "ui")
         try:
             stack.begin()
-            stack.spawn("registry", ["python", "-m", "deploy.local.prepare", "registry"])
+            stack.spawn("registry", ["python", "-m", "deploy.story.seed", "registry"])
             stack.finish()
             stack.wait("registry")
             stack.spawn("mlflow", _mlflow_command(stack))
@@ -296,7 +296,7 @@ def _mlflow_command(stack: Stack) -> list[str]:
 
 
 def _reports_command(stack: Stack) -> list[str]:
-    return ["python", "-m", "deploy.local.reports", "--port", str(stack.ports.reports)]
+    return ["python", "-m", "deploy.local.report_pages", "--port", str(stack.ports.reports)]
 
 
 def _state_file(layout: Layout) -> Path:

@@ -18,7 +18,7 @@ from docker.models.containers import Container
 
 from biometric_core.history.decisions import Decision
 from deploy.local.airflow_api import AirflowApi, AirflowApiError
-from deploy.local.layout import REPOSITORY, USER, Ports
+from deploy.local.places import REPOSITORY, USER, Ports
 from deploy.local.stack import DAGS
 from tests.system.live import clean_environment
 

@@ -10,7 +10,7 @@ import pytest
 from docker.models.networks import Network
 
 from deploy.local.airflow_api import AirflowApi, AirflowApiError, DagRun
-from deploy.local.layout import REPOSITORY
+from deploy.local.places import REPOSITORY
 from tests.containers.stack import LASTING, CommandFailed, ContainerStack
 from tests.system.live import ended
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from deploy.local.airflow_api import DagRun
-from deploy.local.layout import REPOSITORY
+from deploy.local.places import REPOSITORY
 from deploy.local.stack import DAGS
 from tests.containers.stack import CommandFailed, ContainerStack, within
 from tests.system.live import TRAINING_ENDS, ended, follow, runs_of

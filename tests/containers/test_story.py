@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from benchmarks.rows import Row, at_most
-from deploy.local.display import Display
-from deploy.local.layout import REPOSITORY, Layout
-from deploy.local.prepare import STORY_FILE
+from deploy.local.places import REPOSITORY, Layout
 from deploy.local.stack import stop
-from deploy.local.story import Story
-from deploy.local.summary import Summary
+from deploy.story.display import Display
+from deploy.story.run import Story
+from deploy.story.seed import STORY_FILE
+from deploy.story.summary import Summary
 from tests.containers.room import Room
 from tests.containers.stack import ContainerStack
 from tests.system.live import clean_environment
@@ -34,7 +34,7 @@ def local(images: ContainerStack, room: Room, tmp_path_factory: pytest.TempPathF
         "BIOMETRIC_VAR": str(layout.var),
         "BIOMETRIC_PSEUDONYM_KEY": images.secret("pseudonym_key"),
     }
-    program = [sys.executable, "-m", "deploy.local.story"]
+    program = [sys.executable, "-m", "deploy.story.run"]
     try:
         done = subprocess.run(program, env=env, cwd=REPOSITORY, capture_output=True, text=True)
     finally:

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from deploy.local.airflow_api import DagRun
-from deploy.local.prepare import STORY_FILE
 from deploy.local.stack import Stack
+from deploy.story.seed import STORY_FILE
 from tests.system.live import TRAINING_ENDS, follow
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from biometric_core.storage.store import Store
 from deploy.local.airflow_api import AirflowApiError, DagRun
-from deploy.local.layout import Layout
+from deploy.local.places import Layout
 from deploy.local.stack import Stack
-from deploy.local.story import Running
+from deploy.story.run import Running
 
 TRAINING_ENDS = "2026-01-05T00:00:00+00:00"
 
@@ -50,7 +50,7 @@ def running(layout: Layout, *, data: bool = True, **airflow: str) -> Iterator[St
         made.env |= airflow
         parts = ("story", "registry") if data else ()
         for part in parts:
-            made.spawn(part, ["python", "-m", "deploy.local.prepare", part])
+            made.spawn(part, ["python", "-m", "deploy.story.seed", part])
         made.finish()
         for part in parts:
             made.wait(part)

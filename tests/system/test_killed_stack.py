@@ -13,7 +13,7 @@ import pytest
 from biometric_core.config import load_config
 from biometric_core.training.checkpoint import FILE_NAME
 from deploy.local.airflow_api import DagRun
-from deploy.local.layout import Layout
+from deploy.local.places import Layout
 from deploy.local.processes import Tracked
 from deploy.local.stack import Stack
 from tests.containers import inside

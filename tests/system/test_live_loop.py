@@ -15,7 +15,7 @@ import pytest
 
 from biometric_core.history import decisions
 from deploy.local.airflow_api import DagRun
-from deploy.local.layout import REPOSITORY, USER, Layout
+from deploy.local.places import REPOSITORY, USER, Layout
 from deploy.local.processes import Tracked
 from deploy.local.stack import Stack, read_state, stop
 from tests.support.drift_rows import write_verdict
@@ -179,7 +179,7 @@ def test_a_day_without_captures_sends_nothing(stack: Stack, champion: DagRun) ->
 def test_an_interrupted_run_leaves_no_process(tmp_path: Path) -> None:
     layout = Layout(tmp_path / "var")
     env = {**clean_environment(), "BIOMETRIC_VAR": str(layout.var), "BIOMETRIC_PROFILE": "test"}
-    command = [sys.executable, "-m", "deploy.local.story"]
+    command = [sys.executable, "-m", "deploy.story.run"]
     run = subprocess.Popen(command, env=env, cwd=REPOSITORY, stdout=subprocess.DEVNULL)
     try:
         members = _started(layout)
@@ -197,7 +197,7 @@ def test_an_interrupted_run_leaves_no_process(tmp_path: Path) -> None:
 def test_what_a_killed_run_has_left_is_ended(tmp_path: Path) -> None:
     layout = Layout(tmp_path / "var")
     env = {**clean_environment(), "BIOMETRIC_VAR": str(layout.var), "BIOMETRIC_PROFILE": "test"}
-    command = [sys.executable, "-m", "deploy.local.story"]
+    command = [sys.executable, "-m", "deploy.story.run"]
     run = subprocess.Popen(command, env=env, cwd=REPOSITORY, stdout=subprocess.DEVNULL)
     try:
         members = _started(layout)

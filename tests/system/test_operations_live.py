@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from deploy.local.airflow_api import DagRun
-from deploy.local.layout import REPOSITORY, USER, Layout
+from deploy.local.places import REPOSITORY, USER, Layout
 from deploy.local.stack import Stack
 from tests.dags.listeners import Heard, webhook
 from tests.support.drift_rows import write_verdict

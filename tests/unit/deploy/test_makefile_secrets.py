@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.layout import REPOSITORY
+from deploy.local.places import REPOSITORY
 
 
 def folder_for_secrets(where: Path, env_file: str | None, **given: str) -> str:

@@ -13,7 +13,7 @@ import pytest
 
 from biometric_core.config import Config
 from biometric_core.monitoring.report.workspace import project_id, run_id
-from deploy.local.layout import REPOSITORY, Ports
+from deploy.local.places import REPOSITORY, Ports
 from tests.support.drift_days import TODAY, report
 from tests.support.drift_story import system
 
@@ -35,7 +35,7 @@ def pages(config: Config, tmp_path: Path) -> Iterator[httpx.Client]:
         "BIOMETRIC__STORAGE__ROOT": config.storage.root,
         "BIOMETRIC__MLFLOW__MODEL_NAME": config.mlflow.model_name,
     }
-    command = [sys.executable, "-m", "deploy.local.reports", "--port", str(port)]
+    command = [sys.executable, "-m", "deploy.local.report_pages", "--port", str(port)]
     log = tmp_path / "pages.log"
     with log.open("w") as out:
         process = subprocess.Popen(command, env=env, cwd=REPOSITORY, stdout=out, stderr=out)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from deploy.local.summary import Summary
+from deploy.story.summary import Summary
 
 CLOSED = Summary(
     training={"run_id": "manual__1", "model_version": "1", "eer": {"iris": 0.05, "fused": None}},

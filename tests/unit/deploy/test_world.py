@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.layout import Layout, Ports, environment, keep_secrets
-from deploy.local.world import switch_world
+from deploy.local.places import Layout, Ports, environment, keep_secrets
+from deploy.story.world import switch_world
 
 
 @pytest.fixture

@@ -265,7 +265,7 @@ def _spread(gates: list[_Gate], part: str) -> dict[str, float]:
 
 def main() -> None:
     """Run this part alone."""
-    parser = argparse.ArgumentParser(prog="benchmarks.drift_gate", description=__doc__)
+    parser = argparse.ArgumentParser(prog="benchmarks.drift.gate", description=__doc__)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--work", type=Path)
     given = parser.parse_args()

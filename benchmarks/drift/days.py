@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from benchmarks.drift_pool import CLEAN, REFERENCE, SLOW_VISITS, VISITS, Pool
+from benchmarks.drift.pool import CLEAN, REFERENCE, SLOW_VISITS, VISITS, Pool
 from biometric_core.config import Monitoring
 from biometric_core.history.drift_table import CONFIRMED
 from biometric_core.monitoring.alarms import DayAlarm, day_alarm

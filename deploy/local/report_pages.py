@@ -29,7 +29,7 @@ def serve(port: int) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: `--port`."""
-    parser = argparse.ArgumentParser(prog="deploy.local.reports", description=__doc__)
+    parser = argparse.ArgumentParser(prog="deploy.local.report_pages", description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     given = parser.parse_args(arguments)
     try:

@@ -1,6 +1,6 @@
 """Ingest and preprocess from nothing to a hundred thousand captures: time, memory, and a rerun.
 
-Each run is a process of its own (`python -m benchmarks.growth SOURCE ROOT`), so that its peak
+Each run is a process of its own (`python -m benchmarks.data.growth SOURCE ROOT`), so that its peak
 memory is its own.
 """
 
@@ -87,7 +87,7 @@ def _again(source: Path, root: Path) -> float:
 
 
 def _process(source: Path, root: Path) -> Run:
-    command = [sys.executable, "-m", "benchmarks.growth", str(source), str(root)]
+    command = [sys.executable, "-m", "benchmarks.data.growth", str(source), str(root)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
     run: Run = json.loads(done.stdout.splitlines()[-1])
     return run

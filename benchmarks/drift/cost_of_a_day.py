@@ -29,7 +29,7 @@ from biometric_core.storage.store import Store
 PROBES, DIMENSIONS = 1_000, 256
 _KNOWN, _DAYS_BEFORE, _REPEATS = 600, 3, 5
 _FIRST = date(2026, 1, 5)
-_REPOSITORY = Path(__file__).resolve().parents[1]
+_REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def rows(scratch: Path) -> list[Row]:
@@ -46,7 +46,7 @@ def rows(scratch: Path) -> list[Row]:
 
 
 def _apart(folder: Path) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.drift_day", str(folder)]
+    command = [sys.executable, "-m", "benchmarks.drift.cost_of_a_day", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=_REPOSITORY, check=False)
     if done.returncode:
         raise RuntimeError(f"the day can't be measured:\n{done.stderr[-2000:]}")

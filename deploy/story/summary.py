@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from deploy.local.layout import write_private
+from deploy.local.places import write_private
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.drift_days import Told, World
-from benchmarks.drift_pool import CLEAN, Pool, scored
+from benchmarks.drift.days import Told, World
+from benchmarks.drift.pool import CLEAN, Pool, scored
 from biometric_core.config import Config, Monitoring
 from biometric_core.data.capture_sets import CaptureSet, load_captures
 from biometric_core.parallel.progress import track

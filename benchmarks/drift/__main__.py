@@ -14,10 +14,10 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from benchmarks import drift_day, drift_gate, drift_stock
 from benchmarks.captures import KAGGLE
-from benchmarks.drift_days import ORDINARY_DAYS_BEFORE, Told, World, by_rule, side_by_side
-from benchmarks.drift_pool import (
+from benchmarks.drift import cost_of_a_day, gate, stock_detectors
+from benchmarks.drift.days import ORDINARY_DAYS_BEFORE, Told, World, by_rule, side_by_side
+from benchmarks.drift.pool import (
     CHANGES,
     CLEAN,
     SLOW_DAYS,
@@ -26,7 +26,7 @@ from benchmarks.drift_pool import (
     conditions,
     score_pool,
 )
-from benchmarks.drift_real import ordinary_days
+from benchmarks.drift.real_days import ordinary_days
 from benchmarks.rows import Row, at_least, at_most, write
 from biometric_core.config import Config, Monitoring, load_config
 from biometric_core.history.drift_table import TESTED, Outcome
@@ -74,9 +74,9 @@ def _measured(scratch: Path, data: Path, part: int) -> Iterator[list[Row]]:
     yield detected
     yield _slow(pool, settings, _SLOW_TRIALS // part)
     ours = {"ordinary": _mean(ordinary), "changed": _mean(detected)}
-    yield drift_stock.rows(pool, settings, _STOCK_DAYS // part, ours)
-    yield drift_day.rows(scratch / "day")
-    yield drift_gate.rows(scratch / "gate", quick=part > 1)
+    yield stock_detectors.rows(pool, settings, _STOCK_DAYS // part, ours)
+    yield cost_of_a_day.rows(scratch / "day")
+    yield gate.rows(scratch / "gate", quick=part > 1)
 
 
 def _config(folder: Path) -> Config:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from biometric_core.config import load_config
 from biometric_core.errors import BiometricError
-from deploy.local.layout import Layout, write_private
+from deploy.local.places import Layout, write_private
 
 FIRST_DAY = date(2026, 1, 5)
 STORY_FILE = "story.json"
@@ -44,7 +44,7 @@ def story(source: str | None, layout: Layout) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    parser = argparse.ArgumentParser(prog="deploy.local.prepare", description=__doc__)
+    parser = argparse.ArgumentParser(prog="deploy.story.seed", description=__doc__)
     parser.add_argument("what", choices=("registry", "story"))
     parser.add_argument("--source", type=Path)
     given = parser.parse_args(arguments)

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import speed
 from benchmarks.captures import KAGGLE
+from benchmarks.recognition import speed
 from benchmarks.rows import FOLDER, Row, at_least, at_most, write
 from biometric_core.config import Config, load_config
 from biometric_core.imaging.iris.paint_out import PaintOut

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from biometric_core.config import load_config
-from deploy.local.layout import Layout, write_private
+from deploy.local.places import Layout, write_private
 from deploy.local.stack import stop
 
 _PARTS = ("data", "mlflow", "airflow", "source")

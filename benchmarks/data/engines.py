@@ -12,7 +12,7 @@ from PIL import Image
 from torchvision import transforms
 
 from benchmarks.captures import Images, bitmaps, replicate
-from benchmarks.decoding import SIDE, Chunk, decode_batch, decode_chunk, decode_one
+from benchmarks.data.decoding import SIDE, Chunk, decode_batch, decode_chunk, decode_one
 from benchmarks.rows import Row, at_least, at_most, medians
 from biometric_core.config import Config
 from biometric_core.imaging.preparation import SECONDS_PER_CAPTURE

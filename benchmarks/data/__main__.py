@@ -26,8 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     parts, repeats = options.only or _PARTS, options.repeats
     # Not at the top: each worker process of what is measured loads this module.
-    from benchmarks import engines, growth, loading, scoring
     from benchmarks.captures import base_images
+    from benchmarks.data import engines, growth, loading, scoring
     from biometric_core.config import Config
 
     config = Config()

@@ -23,12 +23,12 @@ from biometric_core.config import load_config
 from biometric_core.errors import BiometricError, SourceError
 from biometric_core.history.decisions import Decision, last_change
 from deploy.local.airflow_api import AirflowApi, AirflowApiError, DagRun
-from deploy.local.display import Display
-from deploy.local.layout import Layout
-from deploy.local.prepare import FIRST_DAY, STORY_FILE
+from deploy.local.places import Layout
 from deploy.local.stack import Stack, StackError
-from deploy.local.summary import Summary
-from deploy.local.world import switch_world
+from deploy.story.display import Display
+from deploy.story.seed import FIRST_DAY, STORY_FILE
+from deploy.story.summary import Summary
+from deploy.story.world import switch_world
 
 TRAINING, MONITORING, RETRAINING = (
     "biometric_training",
@@ -247,8 +247,8 @@ def _bring_up(stack: Stack, display: Display, source: Path | None, lasting: bool
     if not lasting:
         stack.begin()
     given = ["--source", str(source.resolve())] if source else []
-    stack.spawn("data", ["python", "-m", "deploy.local.prepare", "story", *given])
-    stack.spawn("registry", ["python", "-m", "deploy.local.prepare", "registry"])
+    stack.spawn("data", ["python", "-m", "deploy.story.seed", "story", *given])
+    stack.spawn("registry", ["python", "-m", "deploy.story.seed", "registry"])
     if not lasting:
         stack.finish()
         _fail_leftovers(stack)

@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 from evidently.legacy.metrics.data_drift.embedding_drift_methods import distance, mmd, model, ratio
 
-from benchmarks.drift_days import World
-from benchmarks.drift_pool import CHANGES, CLEAN, Pool
+from benchmarks.drift.days import World
+from benchmarks.drift.pool import CHANGES, CLEAN, Pool
 from benchmarks.rows import Row
 from biometric_core.config import Monitoring
 from biometric_core.monitoring.windows import Window

@@ -1,0 +1,1 @@
+"""Drift: false alarms, detection, and what the gate then decides."""

@@ -1,0 +1,1 @@
+"""Recognition: error rates on real captures, and speed."""

@@ -1,0 +1,1 @@
+"""What `make run` tells: the loop closing, on generated people or on captures of yours."""
