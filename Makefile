@@ -13,6 +13,8 @@ SECRETS_DIR := $(or $(shell sed -n 's/^SECRETS_DIR=//p' .env 2> /dev/null | tail
 endif
 
 export DO_NOT_TRACK = 1
+# Without compiled modules every process compiles torch and its like anew, for seconds each.
+unexport PYTHONDONTWRITEBYTECODE
 export SECRETS_DIR
 
 .PHONY: run ui stop test test-fast bench-recognition bench-data bench-drift secrets images up dev down logs backup restore test-containers test-containers-smoke engine have-secrets check format lock clean clean-all help

@@ -88,7 +88,9 @@ def _rebuilt(description: dict[str, Any], tensors: bytes) -> dict[str, Any]:
     if hashlib.sha256(tensors).hexdigest() != description["tensors_sha256"]:
         raise ValueError(f"{TENSORS} is not the file that {DESCRIPTION} was written with")
     spec = ModelSpec.from_json(description["spec"])
-    with torch.device("meta"):  # no random numbers are drawn for weights that are replaced at once
+    # All is replaced at once: what is drawn for it is nobody's random numbers. (The device "meta"
+    # would draw none, but computes in Python, and loads a compiler for that: 1.5 s.)
+    with torch.random.fork_rng(devices=[]):
         net = BiometricNet(spec)
     state = {
         name: tensor.float() if tensor.is_floating_point() else tensor

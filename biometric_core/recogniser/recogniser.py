@@ -22,7 +22,7 @@ from biometric_core.imaging.preparation import prepare, preprocess_version
 from biometric_core.matching.calibration import Calibration
 from biometric_core.matching.gallery import Encoded, Gallery, fused_gallery, modality_gallery
 from biometric_core.matching.templates import Embeddings, Templates
-from biometric_core.recogniser import files
+from biometric_core.recogniser import files, kept_minutiae
 from biometric_core.recogniser.network import BiometricNet, ModelSpec
 from biometric_core.recogniser.network.spec import FUSIONS
 from biometric_core.schemas import Float32Array, Modality, Sample
@@ -168,8 +168,12 @@ class Recogniser:
         vectors = self.embed_set(captures) if embeddings is None else embeddings
         if vectors.ndim != 2 or len(vectors) != len(captures) or not np.isfinite(vectors).all():
             raise ValueError(f"embeddings {vectors.shape} do not fit {len(captures)} captures")
-        coded = self.codes(captures.modality, captures.images, captures.masks)
-        return (Embeddings(vectors), *coded)
+        if captures.modality is Modality.FINGERPRINT and self.minutiae:
+            return (Embeddings(vectors), kept_minutiae.encode(captures))
+        return (
+            Embeddings(vectors),
+            *self.codes(captures.modality, captures.images, captures.masks),
+        )
 
     def galleries(
         self, sets: Mapping[Modality, CaptureSet], embeddings: Mapping[Modality, Float32Array]

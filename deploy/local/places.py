@@ -147,6 +147,8 @@ def environment(layout: Layout, ports: Ports, *, watch_files: bool) -> dict[str,
     if watch_files:
         env["BIOMETRIC_MLFLOW_UI"] = f"http://127.0.0.1:{ports.mlflow}"
         env["BIOMETRIC_REPORTS_UI"] = f"http://127.0.0.1:{ports.reports}"
+    # Without compiled modules every process compiles torch and its like anew, for seconds each.
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
     return env
 
 

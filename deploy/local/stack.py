@@ -114,9 +114,9 @@ class Stack:
         self.wait("migrate")
         began = datetime.now(UTC)
         # Logs are read from the files: no server for them, whose port could clash.
-        extra = {"scheduler": ["--skip-serve-logs"]}
+        scheduler = ["python", "-m", "deploy.preloaded", "scheduler", "--skip-serve-logs"]
         for part in AIRFLOW_PARTS:
-            self.spawn(part, ["airflow", part, *extra.get(part, [])])
+            self.spawn(part, scheduler if part == "scheduler" else ["airflow", part])
         self._until(self.healthy, "Airflow")
         self._until(lambda: self._dags_parsed(began), "the DAG processor")
         self.api.ensure_pool(POOL, POOL_SLOTS, "Stages that fill a machine")

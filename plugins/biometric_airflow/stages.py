@@ -1,8 +1,12 @@
 """A task calls one stage of the core; what is heavy is imported then, never at parse time."""
 
+import logging
+import time
 from dataclasses import asdict
 from importlib import import_module
 from typing import Any
+
+_log = logging.getLogger(__name__)
 
 
 def run_stage(name: str, **arguments: Any) -> dict[str, Any]:
@@ -18,4 +22,7 @@ def run_stage(name: str, **arguments: Any) -> dict[str, Any]:
     from biometric_core.config import load_config
 
     stage = getattr(import_module(f"biometric_core.stages.{name}"), name)
-    return asdict(stage(load_config(), **arguments))
+    start = time.monotonic()
+    result = asdict(stage(load_config(), **arguments))
+    _log.info("stage %s: %.1f s", name, time.monotonic() - start)
+    return result

@@ -26,6 +26,7 @@ Fitted (`calibration.fit_calibration`) on 20 generated fingers, 4 captures each,
 shows them (`sources.sensor.WORN`). Careful on real ones: FVC2002 fits -5.8 and -7.2 with weights
 of 10 and 17, so what is above 0 by the default is so by these as well.
 """
+COLUMNS = 4
 _log = logging.getLogger(__name__)
 _ZOOM = 1.7  # the sample's 5 pixels a ridge to the 8.5 of 500 dpi, which mindtct is made for
 _MOST = 48  # minutiae kept: a whole finger has about 40, and noise hundreds
@@ -82,11 +83,17 @@ def encode(images: Iterable[UInt8Array], masks: Iterable[UInt8Array]) -> Minutia
         ModelError: nbis can't be loaded.
     """
     pairs = zip(images, masks, strict=True)
-    return MinutiaeTemplates([_encode_one(image, mask) for image, mask in pairs])
+    return MinutiaeTemplates([described(extract(image), image, mask) for image, mask in pairs])
 
 
-def _encode_one(image: UInt8Array, mask: UInt8Array) -> Minutiae:
-    found = _extract(image)
+def described(found: Float64Array, image: UInt8Array, mask: UInt8Array) -> Minutiae:
+    """The surest of what was found on the finger, each with the ridge flow around it.
+
+    Args:
+        found: as `extract` gives it.
+        image: uint8 (H, W), the sample it was found in.
+        mask: uint8 (H, W), 0 off the finger.
+    """
     depth = cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
     height, width = mask.shape
     column = np.clip(np.round(found[:, 0]).astype(int), 0, width - 1)
@@ -96,8 +103,12 @@ def _encode_one(image: UInt8Array, mask: UInt8Array) -> Minutiae:
     return _described(found, image, mask) if len(found) else _EMPTY
 
 
-def _extract(image: UInt8Array) -> Float64Array:
-    """What mindtct finds, float64 (n, 4): x, y in pixels, angle in radians, reliability."""
+def extract(image: UInt8Array) -> Float64Array:
+    """What mindtct finds, float64 (n, COLUMNS): x, y in pixels, angle in radians, reliability.
+
+    Raises:
+        ModelError: nbis can't be loaded.
+    """
     nbis, extractor = _nbis()
     large = cv2.resize(image, None, fx=_ZOOM, fy=_ZOOM, interpolation=cv2.INTER_CUBIC)
     try:
@@ -109,7 +120,7 @@ def _extract(image: UInt8Array) -> Float64Array:
         (one.x() / _ZOOM, one.y() / _ZOOM, -np.deg2rad(one.angle()), one.reliability())
         for one in found
     ]  # its angles turn anticlockwise, with y upwards
-    return np.array(rows, np.float64).reshape(-1, 4)
+    return np.array(rows, np.float64).reshape(-1, COLUMNS)
 
 
 @cache

@@ -6,12 +6,10 @@ where a texture lies on the iris (angle, radius) or relative to the finger's cor
 """
 
 import itertools
-from typing import Any
 
 import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
-from torchvision.ops import Conv2dNormActivation
 
 from biometric_core.schemas import Modality
 
@@ -68,18 +66,32 @@ def _window(modality: Modality, maps: Tensor) -> Tensor:
     return maps[..., top : maps.shape[-2] - top, left : maps.shape[-1] - left]
 
 
+def convolution(
+    channels_in: int, channels: int, size: int, *, stride: int = 1, activated: bool = True
+) -> nn.Sequential:
+    """Convolution, batch normalisation and, unless they are added to something, ReLU.
+
+    What torchvision's `Conv2dNormActivation` makes, with the same names of tensors; importing that
+    loads a compiler and doubles the start of every process.
+    """
+    layers = [
+        nn.Conv2d(channels_in, channels, size, stride, padding=size // 2, bias=False),
+        nn.BatchNorm2d(channels),
+    ]
+    return nn.Sequential(*layers, *([nn.ReLU(inplace=True)] if activated else []))
+
+
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions with a projected short cut (He et al. 2016), halving the resolution."""
 
     def __init__(self, channels_in: int, channels: int) -> None:
         super().__init__()
-        plain: dict[str, Any] = {"activation_layer": None}
         self.body = nn.Sequential(
-            Conv2dNormActivation(channels_in, channels, 3, stride=2),
-            Conv2dNormActivation(channels, channels, 3, **plain),
+            convolution(channels_in, channels, 3, stride=2),
+            convolution(channels, channels, 3, activated=False),
         )
         self.short_cut = nn.Sequential(
-            nn.AvgPool2d(2), Conv2dNormActivation(channels_in, channels, 1, **plain)
+            nn.AvgPool2d(2), convolution(channels_in, channels, 1, activated=False)
         )
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -94,11 +106,11 @@ class Branch(nn.Module):
         super().__init__()
         height, breadth = (side // REDUCTION for side in INPUT_SHAPES[modality])
         self.features = nn.Sequential(
-            Conv2dNormActivation(2, STEM_CHANNELS, 5, stride=2),
+            convolution(2, STEM_CHANNELS, 5, stride=2),
             ResidualBlock(STEM_CHANNELS, width),
             ResidualBlock(width, 2 * width),
             ResidualBlock(2 * width, 4 * width),
-            Conv2dNormActivation(4 * width, HEAD_CHANNELS, 1),
+            convolution(4 * width, HEAD_CHANNELS, 1),
         )
         self.project = nn.Linear(HEAD_CHANNELS * height * breadth, embedding_dim, bias=False)
         self.norm = nn.BatchNorm1d(embedding_dim)
