@@ -20,6 +20,7 @@ from biometric_core.matching.gallery import (
     fused_gallery,
     modality_gallery,
 )
+from biometric_core.matching.templates import Templates
 from biometric_core.recogniser import FUSED, Recogniser
 from biometric_core.schemas import Float32Array, Float64Array, Modality
 
@@ -48,6 +49,12 @@ class Scored:
     identifications: Mapping[str, Identification]
     reasons: Mapping[str, str]
     galleries: Mapping[str, Gallery] = field(default_factory=dict)
+
+    @property
+    def codes(self) -> dict[Modality, tuple[Templates, ...]]:
+        """Templates by encoders that are not learned, compared: the same for another model."""
+        found = {m: self.galleries[m.value] for m in Modality if m.value in self.galleries}
+        return {m: tuple(c.templates for c in one.channels[1:]) for m, one in found.items()}
 
 
 @dataclass(frozen=True)
@@ -104,6 +111,7 @@ def scored(
     recogniser: Recogniser,
     sets: Mapping[Modality, CaptureSet],
     modalities: tuple[Modality, ...] | None = None,
+    codes: Mapping[Modality, Sequence[Templates]] | None = None,
 ) -> Scored:
     """Compare all captures with each other.
 
@@ -112,12 +120,13 @@ def scored(
         sets: captures of subjects the recogniser has not seen.
         modalities: only these, so that two models are scored on the same pairs; all that the
             recogniser knows when None.
+        codes: what encoders that are not learned have made of the same captures (`Scored.codes`).
     """
     usable, reasons = usable_sets(recogniser, sets, modalities)
     galleries: dict[str, Gallery] = {}
     if usable:
         embeddings = {modality: recogniser.embed_set(found) for modality, found in usable.items()}
-        galleries = recogniser.galleries(usable, embeddings)
+        galleries = recogniser.galleries(usable, embeddings, codes)
         galleries |= feature_galleries(recogniser, usable, embeddings)
     else:
         reasons |= dict.fromkeys(FUSED_NAMES, "no modality has mated pairs")

@@ -10,6 +10,7 @@ are sorted once; each replicate is two cumulative sums of weights.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -17,6 +18,8 @@ from scipy.sparse import coo_array
 from biometric_core.matching import error_rates as metrics
 from biometric_core.matching.calibration import cllr, cllr_costs
 from biometric_core.matching.comparisons import Comparisons, Identification
+from biometric_core.parallel.thread_limits import usable_cores
+from biometric_core.parallel.windowed import map_threads
 from biometric_core.schemas import BoolArray, Float64Array, IntArray
 
 _CHUNK_VALUES = 400_000  # weights held at a time: a few megabytes stay in the cache
@@ -142,17 +145,23 @@ def error_rates(
     scores, mated = comparisons.scores, comparisons.mated
     values = {"eer": metrics.eer(scores, mated)}
     values |= {f"fnmr_at_fmr_{fmr:g}": metrics.fnmr_at_fmr(scores, mated, fmr) for fmr in fmrs}
-    drawn: dict[str, list[Float64Array]] = {name: [np.zeros(0)] for name in values}
+    drawn = [np.zeros((len(values), 0))]
     pairs = None if metrics.one_kind(mated) else _Sorted.of(comparisons)
     if pairs is not None and pairs.subjects > 1:
-        for draws in _draws(pairs.subjects, replicates, seed, len(comparisons)):
-            fmr_curve, fnmr_curve = pairs.curve(draws)
-            drawn["eer"].append(metrics.crossing(fmr_curve, fnmr_curve))
-            for fmr in fmrs:
-                index = metrics.operating_index(fmr_curve, fmr)[:, None]
-                rates = np.take_along_axis(fnmr_curve, index, axis=1)
-                drawn[f"fnmr_at_fmr_{fmr:g}"].append(rates[:, 0])
-    return {name: Resampled(value, np.concatenate(drawn[name])) for name, value in values.items()}
+        chunks = _draws(pairs.subjects, replicates, seed, len(comparisons))
+        drawn += map_threads(partial(_rates, pairs, fmrs), chunks, usable_cores(), together=1)
+    found = zip(values.items(), np.concatenate(drawn, axis=1), strict=True)
+    return {name: Resampled(value, rates) for (name, value), rates in found}
+
+
+def _rates(pairs: _Sorted, fmrs: tuple[float, ...], draws: Float64Array) -> Float64Array:
+    """EER, then FNMR at each FMR, of draws (R, S): (1 + fmrs, R)."""
+    fmr_curve, fnmr_curve = pairs.curve(draws)
+    found = [metrics.crossing(fmr_curve, fnmr_curve)]
+    for fmr in fmrs:
+        index = metrics.operating_index(fmr_curve, fmr)[:, None]
+        found.append(np.take_along_axis(fnmr_curve, index, axis=1)[:, 0])
+    return np.stack(found)
 
 
 def share(

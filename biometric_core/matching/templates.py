@@ -5,6 +5,8 @@ from typing import ClassVar, Protocol, Self
 
 import numpy as np
 
+from biometric_core.parallel.thread_limits import one_thread, usable_cores
+from biometric_core.parallel.windowed import map_threads
 from biometric_core.schemas import Float32Array, IntArray
 
 
@@ -56,6 +58,7 @@ class Embeddings:
 
 
 _BLOCK = 256
+_PART = 16  # probes of a block that a thread compares at a time
 
 
 @dataclass(frozen=True)
@@ -74,14 +77,27 @@ class Compared:
 
     @classmethod
     def of(cls, templates: Templates) -> Self:
-        """Compare each pair once, a block at a time; similarities are symmetric."""
+        """Compare each pair once, parts of blocks side by side; similarities are symmetric."""
         everything = np.arange(len(templates))
         matrix = np.zeros((len(everything), len(everything)), dtype=np.float32)
-        for start in range(0, len(everything), _BLOCK):
-            rows, later = everything[start : start + _BLOCK], everything[start:]
-            block = templates.take(rows).similarities(templates.take(later))
-            matrix[start : start + _BLOCK, start:] = block
-            matrix[start:, start : start + _BLOCK] = block.T
+        starts = range(0, len(everything), _BLOCK)
+        references = {start: templates.take(everything[start:]) for start in starts}
+        parts = [
+            (start, slice(first, min(first + _PART, start + _BLOCK, len(everything))))
+            for start in starts
+            for first in range(start, min(start + _BLOCK, len(everything)), _PART)
+        ]
+
+        def compared(part: tuple[int, slice]) -> Float32Array:
+            start, rows = part
+            return templates.take(everything[rows]).similarities(references[start])
+
+        with one_thread():
+            for (start, rows), found in zip(
+                parts, map_threads(compared, parts, usable_cores(), together=1), strict=True
+            ):
+                matrix[rows, start:] = found
+                matrix[start:, rows] = found.T
         return cls(matrix, everything, templates.encoder)
 
     def __len__(self) -> int:

@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from biometric_core.config import Config
 from biometric_core.errors import ConfigError
+from biometric_core.parallel.thread_limits import usable_cores
 
 # Measured: a pool of processes costs about 1.5 s to start, a Ray cluster about 9 s.
 _MIN_SECONDS_FOR_POOL = 4.0
@@ -63,4 +64,4 @@ def ray_address(config: Config) -> str | None:
 
 def processes(config: Config) -> int:
     """How many processes work side by side on this machine."""
-    return config.preprocess.workers or len(os.sched_getaffinity(0))
+    return config.preprocess.workers or usable_cores()

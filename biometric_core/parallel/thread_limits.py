@@ -1,11 +1,19 @@
-"""How many threads OpenCV and BLAS may start."""
+"""How many threads there should be, and how many OpenCV and BLAS may start."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
 import cv2
 from threadpoolctl import ThreadpoolController
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @cache

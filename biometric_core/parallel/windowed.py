@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
-_TOGETHER = 16  # items: handing a single one to a thread costs more than reading a small file
+_TOGETHER = 16  # small items: handing a single one to a thread costs more than reading a small file
 _IN_FLIGHT = 3  # groups a thread
 
 
@@ -32,13 +32,16 @@ def windowed(
         yield result(pending.popleft())
 
 
-def map_threads(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
+def map_threads(
+    function: Callable[[T], R], items: Iterable[T], workers: int, together: int = _TOGETHER
+) -> Iterator[R]:
     """Apply `function` to each item; yields results in the order of `items`.
 
     Args:
         function: what it raises is raised here, in the place of the result.
         items: the work, taken only as results are, so that memory stays bounded.
         workers: threads, at least 1.
+        together: items that are handed to a thread at once.
     """
     pool = ThreadPoolExecutor(workers)
 
@@ -46,13 +49,15 @@ def map_threads(function: Callable[[T], R], items: Iterable[T], workers: int) ->
         return pool.submit(lambda: [function(item) for item in group])
 
     try:
-        for results in windowed(_groups(items), submit, Future.result, _IN_FLIGHT * workers):
+        for results in windowed(
+            _groups(items, together), submit, Future.result, _IN_FLIGHT * workers
+        ):
             yield from results
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _groups(items: Iterable[T]) -> Iterator[list[T]]:
+def _groups(items: Iterable[T], together: int) -> Iterator[list[T]]:
     rest = iter(items)
-    while group := list(islice(rest, _TOGETHER)):
+    while group := list(islice(rest, together)):
         yield group

@@ -79,7 +79,7 @@ def rule(
         return Ruling(False, "not fit for release: " + "; ".join(failed), numbers)
     if champion is None:
         return Ruling(True, "no champion yet, and every release threshold holds", numbers)
-    other = scored(champion, unseen, common)
+    other = scored(champion, unseen, common, own.codes)
     numbers["champion"] = _eers(other)
     pairs = {
         modality: (other.comparisons[modality.value], own.comparisons[modality.value])

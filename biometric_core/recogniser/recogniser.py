@@ -154,37 +154,52 @@ class Recogniser:
         return tuple(Encoded(made, each.weight, each.bias) for made, each in both)
 
     def templates(
-        self, captures: CaptureSet, embeddings: Float32Array | None = None
+        self,
+        captures: CaptureSet,
+        embeddings: Float32Array | None = None,
+        codes: Sequence[Templates] = (),
     ) -> tuple[Templates, ...]:
         """Templates of all encoders, the learned one first.
 
         Args:
             captures: N prepared captures.
             embeddings: float32 (N, D) of the same captures, where they are known.
+            codes: what the encoders that are not learned made of them, where it is known.
 
         Raises:
-            ValueError: embeddings don't fit the captures or are not finite.
+            ValueError: embeddings or codes don't fit the captures or are not finite.
         """
         vectors = self.embed_set(captures) if embeddings is None else embeddings
         if vectors.ndim != 2 or len(vectors) != len(captures) or not np.isfinite(vectors).all():
             raise ValueError(f"embeddings {vectors.shape} do not fit {len(captures)} captures")
-        if captures.modality is Modality.FINGERPRINT and self.minutiae:
-            return (Embeddings(vectors), kept_minutiae.encode(captures))
-        return (
-            Embeddings(vectors),
-            *self.codes(captures.modality, captures.images, captures.masks),
-        )
+        if any(len(code) != len(captures) for code in codes):
+            raise ValueError(f"codes do not fit {len(captures)} captures")
+        return (Embeddings(vectors), *self._coded(captures, codes))
+
+    def _coded(self, captures: CaptureSet, known: Sequence[Templates]) -> Sequence[Templates]:
+        if captures.modality is Modality.FINGERPRINT and not self.minutiae:
+            return ()
+        if known:
+            return known
+        if captures.modality is Modality.FINGERPRINT:
+            return (kept_minutiae.encode(captures),)
+        return self.codes(captures.modality, captures.images, captures.masks)
 
     def galleries(
-        self, sets: Mapping[Modality, CaptureSet], embeddings: Mapping[Modality, Float32Array]
+        self,
+        sets: Mapping[Modality, CaptureSet],
+        embeddings: Mapping[Modality, Float32Array],
+        codes: Mapping[Modality, Sequence[Templates]] | None = None,
     ) -> dict[str, Gallery]:
         """What is compared, by modality and `fused`: log-likelihood ratios of all encoders summed.
 
         Args:
             sets: captures by modality.
             embeddings: float32 (N, D) of the same captures.
+            codes: see `templates`.
         """
-        templates = {m: self.templates(captures, embeddings[m]) for m, captures in sets.items()}
+        known = codes or {}
+        templates = {m: self.templates(s, embeddings[m], known.get(m, ())) for m, s in sets.items()}
         return self.compared(sets, templates)
 
     def compared(
