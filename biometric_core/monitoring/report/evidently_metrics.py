@@ -36,11 +36,6 @@ FOUND, TABLE, TOLD = "found", "table", "told"  # names of the additional data se
 class DayVerdict(SingleValueMetric):  # type: ignore[misc]
     """The day as a whole: its value is 1 where a drift is confirmed, else 0."""
 
-    class Config:
-        """Named as in the workspaces that hold earlier days."""
-
-        type_alias = "biometric_core.report_metrics.DayVerdict"
-
 
 class DayVerdictCalculation(SingleValueCalculation[DayVerdict]):  # type: ignore[misc]
     """Shows the verdict in words and a table of everything that was looked at."""
@@ -67,11 +62,6 @@ class DayVerdictCalculation(SingleValueCalculation[DayVerdict]):  # type: ignore
 class DriftPValue(SingleValueMetric):  # type: ignore[misc]
     """One test of one modality and sensor: its value is the corrected p-value."""
 
-    class Config:
-        """Named as in the workspaces that hold earlier days."""
-
-        type_alias = "biometric_core.report_metrics.DriftPValue"
-
     modality: str
     sensor: str
     statistic: str
@@ -95,11 +85,6 @@ class DriftPValueCalculation(SingleValueCalculation[DriftPValue]):  # type: igno
 
 class DayFigure(SingleValueMetric):  # type: ignore[misc]
     """What informs about a day, of one modality and sensor: a mean, a share or a count."""
-
-    class Config:
-        """Named as in the workspaces that hold earlier days."""
-
-        type_alias = "biometric_core.report_metrics.DayFigure"
 
     modality: str
     sensor: str

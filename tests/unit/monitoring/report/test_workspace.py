@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -60,6 +61,16 @@ def test_the_runs_are_strict_json(config) -> None:
         raise AssertionError(name)
 
     json.loads(file.read_text(), parse_constant=refuse)
+
+
+def test_metrics_bear_the_names_that_earlier_workspaces_hold(config) -> None:
+    """Evidently names a metric by its class alone: another name would start another series."""
+    report(config)
+    (file,) = workspace(config).glob(f"*/snapshots/{run_id(TODAY)}.json")
+    named = set(re.findall(r'"type": ?"([^"]*:(?:Day|DriftP)[^"]*)"', file.read_text()))
+    kinds = ("DayFigure", "DayVerdict", "DriftPValue")
+    assert named == {f"evidently:metric_v2:{kind}" for kind in kinds}
+    assert "biometric_core" not in file.read_text()
 
 
 def test_each_model_has_its_project(config) -> None:
