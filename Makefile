@@ -17,7 +17,7 @@ export DO_NOT_TRACK = 1
 unexport PYTHONDONTWRITEBYTECODE
 export SECRETS_DIR
 
-.PHONY: run ui stop test test-fast bench-recognition bench-data bench-drift secrets images up dev down logs backup restore test-containers test-containers-smoke engine have-secrets check format lock clean clean-all help
+.PHONY: run ui stop test test-fast bench-recognition bench-data bench-drift secrets images up dev down logs backup restore test-containers test-containers-smoke engine have-secrets check format architecture lock clean clean-all help
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -107,6 +107,9 @@ check: $(READY)  ## Lint, format, types, import rules
 format: $(READY)  ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+architecture: $(READY)  ## Draw the packages into docs/architecture.md
+	$(BIN)/python -m docs.packages
 
 lock: $(READY)  ## Pin what pyproject.toml asks for anew
 	$(BIN)/uv pip compile --quiet pyproject.toml --extra dev --group worker --output-file requirements.lock \

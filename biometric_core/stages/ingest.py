@@ -1,7 +1,6 @@
 """Files of a source to rows of `captures`; what can't be one goes to `quarantine`."""
 
 import logging
-import os
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from biometric_core.data.intake import CLUTTER, DUPLICATE, UNREAD, Examined, Int
 from biometric_core.data.splits import assign
 from biometric_core.errors import CaptureRefused, DataError, SourceError
 from biometric_core.parallel.progress import track
+from biometric_core.parallel.thread_limits import usable_cores
 from biometric_core.parallel.windowed import map_threads
 from biometric_core.schemas import TABLES
 from biometric_core.sources.reader import open_source
@@ -91,7 +91,7 @@ def ingest(
     files = open_source(source, config.ingest)
     run = _Run(config, taken_at, sensor or _named_by(source) or config.source.sensor, kind)
     remote = is_remote(source) or is_remote(config.storage.root)
-    threads = _REMOTE_THREADS if remote else len(os.sched_getaffinity(0))
+    threads = _REMOTE_THREADS if remote else usable_cores()
     examined = map_threads(run.intake, files, threads)
     for file in track(examined, total=len(files), description="taking captures in"):
         run.take(file)

@@ -1,6 +1,5 @@
 """The batches of an epoch, the next one made while the network works on this one."""
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -8,6 +7,7 @@ from typing import TypeVar
 
 import torch
 
+from biometric_core.parallel.thread_limits import usable_cores
 from biometric_core.parallel.windowed import windowed
 from biometric_core.recogniser.network import TrainingBatch
 from biometric_core.schemas import Modality
@@ -44,7 +44,7 @@ def feed(
 
     if device.type == "cuda":
         yield from map(made, _ahead(partial(fetch, data=data, pinned=True), plan))
-    elif alone and torch.get_num_threads() < len(os.sched_getaffinity(0)):
+    elif alone and torch.get_num_threads() < usable_cores():
         yield from _ahead(lambda rows: made(fetch(rows, data)), plan)
     else:
         yield from (made(fetch(rows, data)) for rows in plan)

@@ -6,7 +6,6 @@ seed gives the same bytes in any process, with any number of workers, and a data
 
 import json
 import multiprocessing
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from biometric_core.config import Config
 from biometric_core.errors import ConfigError, SourceError
 from biometric_core.parallel.progress import track
+from biometric_core.parallel.thread_limits import usable_cores
 from biometric_core.schemas import EYES, POSITIONS, Modality, UInt8Array
 from biometric_core.sources.layouts import SourceCapture, flat_path
 from biometric_core.storage.files import atomic_write
@@ -133,7 +133,7 @@ def _path(folder: Path, capture: SourceCapture) -> Path:
 
 def _done(work: list[_Subject], images: int, workers: int | None) -> Iterator[int]:
     """Work through subjects, over processes where that pays and this process may have children."""
-    processes = min(workers or len(os.sched_getaffinity(0)), max(1, len(work)))
+    processes = min(workers or usable_cores(), max(1, len(work)))
     daemonic = multiprocessing.current_process().daemon
     if processes == 1 or daemonic or images < _MIN_IMAGES_FOR_POOL:
         yield from map(_write_subject, work)

@@ -47,7 +47,7 @@ class Model:
         noisy = flat + rng.normal(size=flat.shape) * sizes / math.sqrt(flat.shape[1])
         return (noisy / np.linalg.norm(noisy, axis=1, keepdims=True)).astype(np.float32)
 
-    def galleries(self, sets, embeddings):
+    def galleries(self, sets, embeddings, codes=None):
         encoders = {
             m: [Encoded(Embeddings(embeddings[m]), c.weight, c.bias)]
             for m, c in self.calibration.items()
