@@ -9,6 +9,8 @@ import httpx
 
 ENDED = ("success", "failed")
 _TRIES = 5
+# SQLite gave up waiting for another request's transaction: nothing of this one is kept.
+_BROKEN_OFF = "Database error"
 
 
 class AirflowApiError(Exception):
@@ -171,7 +173,7 @@ class AirflowApi:
                 continue
             if answer.status_code == 401:
                 del self._http.headers["Authorization"]
-            elif answer.status_code >= 500 and method != "POST":
+            elif answer.status_code >= 500 and (method != "POST" or _BROKEN_OFF in answer.text):
                 time.sleep(1 + attempt)
             elif answer.status_code == 404 and missing:
                 return {}

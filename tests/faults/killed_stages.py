@@ -12,13 +12,10 @@ import shutil
 import signal
 import sys
 import time
+from importlib import import_module
 from itertools import count
 from pathlib import Path
 
-# Seconds, once instead of in every attempt.
-import matplotlib.backends.backend_agg  # noqa: F401
-import mlflow.store.model_registry.sqlalchemy_store
-import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 from sqlalchemy import Engine, event
 
 from biometric_core.config import Config
@@ -31,10 +28,15 @@ from biometric_core.stages.train import train
 from biometric_core.storage.store import Store
 from biometric_core.tracking import registry, runs
 from biometric_core.training.checkpoint import FILE_NAME
+from deploy.preloaded import MODULES
 from tests.containers.inside import roles, training_runs, twice, weights
 from tests.faults.undisturbed import begun, died, forked
 from tests.faults.worlds import asides, configured, decided, made_champion, people
 from tests.support.tiny_store import changed
+
+for module in MODULES:  # seconds, once instead of in every attempt
+    if not module.startswith("airflow"):
+        import_module(module)
 
 EPOCHS = 6
 
