@@ -1,7 +1,10 @@
 """Rows of a benchmark: shown as a table, kept as `var/bench/NAME.json`."""
 
 import json
+import re
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -11,7 +14,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-FOLDER = Path(__file__).resolve().parents[1] / "var" / "bench"
+REPOSITORY = Path(__file__).resolve().parents[1]
+FOLDER = REPOSITORY / "var" / "bench"
 
 
 @dataclass(frozen=True)
@@ -85,3 +89,31 @@ def medians(*works: Callable[[], object], repeats: int = 5, warm: bool = True) -
             work()
             taken.append(time.perf_counter() - start)
     return [statistics.median(taken[warm:]) for taken in seconds]
+
+
+def per_cent(rate: float | None) -> float | None:
+    """A rate in per cent; None where it isn't defined."""
+    return None if rate is None else 100 * float(rate)
+
+
+def peak_mib() -> float:
+    """Peak memory of this process; `ru_maxrss` would begin with its parent's."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 1024
+
+
+def run_apart(module: str, *arguments: str) -> dict[str, Any]:
+    """Run a module in a process of its own, so that its peak memory is its own.
+
+    Returns:
+        The last line of its output, which is JSON.
+
+    Raises:
+        RuntimeError: it failed; the message ends with what it said.
+    """
+    command = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{module} failed:\n{done.stderr[-2000:]}")
+    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return told

@@ -6,7 +6,7 @@ one eye or one finger of one subject, a *probe* is a capture compared with the e
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from enum import StrEnum
 
 import numpy as np
@@ -147,7 +147,7 @@ TABLES: Mapping[str, pa.Schema] = {
         p_value=pa.float64(),  # corrected
         threshold=pa.float64(),
         subjects=pa.int32(),
-        verdict=pa.string(),  # a `verdicts.Outcome`
+        verdict=pa.string(),  # a `drift_table.Outcome`
         report=pa.string(),
         raw_p_value=pa.float64(),  # before the correction; null where nothing was tested
     ),
@@ -175,6 +175,11 @@ KEYS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def utc(time: datetime) -> datetime:
+def utc(moment: datetime) -> datetime:
     """The time in UTC; it is UTC where no zone is named."""
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def start_of(day: date) -> datetime:
+    """Midnight, UTC, that the day begins with."""
+    return datetime.combine(day, time(), tzinfo=UTC)

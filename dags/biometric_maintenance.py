@@ -9,6 +9,12 @@ from biometric_airflow.wiring import HEAVY, cron, dag_defaults, parse_config
 CONFIG = parse_config()
 
 
+@task(**HEAVY)
+def maintain() -> dict[str, Any]:
+    """Compact, forget and remove; the result says how much."""
+    return run_stage("maintain")
+
+
 @dag(
     dag_id="biometric_maintenance",
     schedule=cron(CONFIG.schedules.maintenance),
@@ -25,11 +31,6 @@ for so long go as well, and reports older than `storage.report_days`. Images and
 )
 def biometric_maintenance() -> None:
     """Wire the stage."""
-
-    @task(**HEAVY)
-    def maintain() -> dict[str, Any]:
-        return run_stage("maintain")
-
     maintain()
 
 

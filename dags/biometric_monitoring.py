@@ -50,6 +50,51 @@ PARAMS = {
 FACTS = ("day", "verdict", "p_value", "reason", "report", "model_version")
 
 
+@task.sensor(mode="reschedule", poke_interval=10, timeout=24 * 3600)
+def earlier_days() -> bool:
+    """Wait for the run of the day before: trend, confirmation and cooldown look back."""
+    return earlier_days_done(get_current_context())
+
+
+@task
+def ingest() -> dict[str, Any]:
+    """Take in the day's folder of the inbox; skipped, with all that follows, without one."""
+    day = monitored_day(get_current_context())
+    folder = Path(parse_config().storage.inbox) / day.isoformat()
+    if not folder.is_dir():
+        raise AirflowSkipException(f"no captures of {day}: there is no folder {folder}")
+    at = datetime.combine(day, time(), tzinfo=UTC)
+    taken = run_stage("ingest", source=str(folder), captured_at=at, kind="inbox")
+    return {**taken, "day": day.isoformat()}
+
+
+@task(**HEAVY)
+def preprocess(taken: dict[str, Any]) -> dict[str, Any]:
+    """Locate, normalise and mask the new captures."""
+    return {**run_stage("preprocess"), "day": taken["day"]}
+
+
+@task(**HEAVY)
+def monitor(prepared: dict[str, Any]) -> dict[str, Any]:
+    """Score with the champion, judge the drift, write the report; the rows are in the table."""
+    force = get_current_context()["params"]["force"]
+    day = date.fromisoformat(prepared["day"])
+    judged = run_stage("monitor", day=day, force=force)
+    return {name: value for name, value in judged.items() if name != "verdicts"}
+
+
+@task(outlets=[DRIFT])
+def alert(judged: dict[str, Any]) -> dict[str, Any]:
+    """Tell people and send the asset event on a confirmed alarm; skipped otherwise."""
+    facts = {name: judged[name] for name in FACTS}
+    if not judged["alarm"]:
+        raise AirflowSkipException(f"{facts['day']}: {facts['verdict']}: {facts['reason']}")
+    context = get_current_context()
+    context["outlet_events"][DRIFT].extra = facts
+    tell(drift_notice(facts), context)
+    return facts
+
+
 @dag(
     dag_id="biometric_monitoring",
     schedule=cron(CONFIG.schedules.monitoring),
@@ -60,47 +105,6 @@ FACTS = ("day", "verdict", "p_value", "reason", "report", "model_version")
 )
 def biometric_monitoring() -> None:
     """The daily run."""
-
-    @task.sensor(mode="reschedule", poke_interval=10, timeout=24 * 3600)
-    def earlier_days() -> bool:
-        """Wait for the run of the day before: trend, confirmation and cooldown look back."""
-        return earlier_days_done(get_current_context())
-
-    @task
-    def ingest() -> dict[str, Any]:
-        """Take in the day's folder of the inbox; skipped, with all that follows, without one."""
-        day = monitored_day(get_current_context())
-        folder = Path(parse_config().storage.inbox) / day.isoformat()
-        if not folder.is_dir():
-            raise AirflowSkipException(f"no captures of {day}: there is no folder {folder}")
-        at = datetime.combine(day, time(), tzinfo=UTC)
-        taken = run_stage("ingest", source=str(folder), captured_at=at, kind="inbox")
-        return {**taken, "day": day.isoformat()}
-
-    @task(**HEAVY)
-    def preprocess(taken: dict[str, Any]) -> dict[str, Any]:
-        """Locate, normalise and mask the new captures."""
-        return {**run_stage("preprocess"), "day": taken["day"]}
-
-    @task(**HEAVY)
-    def monitor(prepared: dict[str, Any]) -> dict[str, Any]:
-        """Score with the champion, judge the drift, write the report; the rows are in the table."""
-        force = get_current_context()["params"]["force"]
-        day = date.fromisoformat(prepared["day"])
-        judged = run_stage("monitor", day=day, force=force)
-        return {name: value for name, value in judged.items() if name != "verdicts"}
-
-    @task(outlets=[DRIFT])
-    def alert(judged: dict[str, Any]) -> dict[str, Any]:
-        """Tell people and send the asset event on a confirmed alarm; skipped otherwise."""
-        facts = {name: judged[name] for name in FACTS}
-        if not judged["alarm"]:
-            raise AirflowSkipException(f"{facts['day']}: {facts['verdict']}: {facts['reason']}")
-        context = get_current_context()
-        context["outlet_events"][DRIFT].extra = facts
-        tell(drift_notice(facts), context)
-        return facts
-
     taken = ingest()
     earlier_days() >> taken
     alert(monitor(preprocess(taken)))

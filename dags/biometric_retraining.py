@@ -46,6 +46,57 @@ PARAMS = {
 }
 
 
+@task
+def plan() -> dict[str, Any]:
+    """Read the drift state again; skipped, with the reason, where nothing is to be done."""
+    context = get_current_context()
+    sent = context["triggering_asset_events"].values()
+    _log.info("asset events: %s", [event.extra for events in sent for event in events])
+    given = context["params"]
+    trigger = "asset" if context["dag_run"].run_type == "asset_triggered" else "manual"
+    made = run_stage("plan_retraining", trigger=trigger, force=given["force"])
+    if not made["retrain"]:
+        raise AirflowSkipException(f"no retraining: {made['reason']}")
+    if given["day"] and given["day"] > made["as_of"][:10]:
+        raise AirflowFailException(f"day {given['day']} lies after the captures: correct it")
+    day = given["day"] or made["day"]
+    return {**made, "day": day, "sensors": made["sensors"] if day == made["day"] else []}
+
+
+@task(**HEAVY)
+def train(planned: dict[str, Any]) -> dict[str, Any]:
+    """Fit the challenger on all captures up to and with the drift."""
+    from biometric_core.history.changes import Change
+
+    day, as_of = planned["day"], parse_time(planned["as_of"])
+    change = Change.of(date.fromisoformat(day), planned["sensors"]) if day else None
+    return run_stage("train", as_of=as_of, change=change)
+
+
+@task(**HEAVY)
+def evaluate(planned: dict[str, Any], trained: dict[str, Any]) -> dict[str, Any]:
+    """Error rates on people the challenger has never seen."""
+    as_of = parse_time(planned["as_of"])
+    return run_stage("evaluate", run_id=trained["run_id"], as_of=as_of)
+
+
+@task
+def register(trained: dict[str, Any]) -> dict[str, Any]:
+    """Bundle the model and register it as challenger."""
+    return run_stage("register", run_id=trained["run_id"])
+
+
+@task(**HEAVY)
+def promote(planned: dict[str, Any], registered: dict[str, Any]) -> dict[str, Any]:
+    """Ask the gate: both models, measured now, on the same captures."""
+    return decide(
+        registered["version"],
+        trigger="drift" if planned["day"] else "manual",
+        drift_day=date.fromisoformat(planned["day"]) if planned["day"] else None,
+        as_of=parse_time(planned["as_of"]),
+    )
+
+
 @dag(
     dag_id="biometric_retraining",
     schedule=[DRIFT],
@@ -56,53 +107,6 @@ PARAMS = {
 )
 def biometric_retraining() -> None:
     """From an alarm to a decision."""
-
-    @task
-    def plan() -> dict[str, Any]:
-        """Read the drift state again; skipped, with the reason, where nothing is to be done."""
-        context = get_current_context()
-        sent = context["triggering_asset_events"].values()
-        _log.info("asset events: %s", [event.extra for events in sent for event in events])
-        given = context["params"]
-        trigger = "asset" if context["dag_run"].run_type == "asset_triggered" else "manual"
-        made = run_stage("plan_retraining", trigger=trigger, force=given["force"])
-        if not made["retrain"]:
-            raise AirflowSkipException(f"no retraining: {made['reason']}")
-        if given["day"] and given["day"] > made["as_of"][:10]:
-            raise AirflowFailException(f"day {given['day']} lies after the captures: correct it")
-        day = given["day"] or made["day"]
-        return {**made, "day": day, "sensors": made["sensors"] if day == made["day"] else []}
-
-    @task(**HEAVY)
-    def train(planned: dict[str, Any]) -> dict[str, Any]:
-        """Fit the challenger on all captures up to and with the drift."""
-        from biometric_core.history.changes import Change
-
-        day, as_of = planned["day"], parse_time(planned["as_of"])
-        change = Change.of(date.fromisoformat(day), planned["sensors"]) if day else None
-        return run_stage("train", as_of=as_of, change=change)
-
-    @task(**HEAVY)
-    def evaluate(planned: dict[str, Any], trained: dict[str, Any]) -> dict[str, Any]:
-        """Error rates on people the challenger has never seen."""
-        as_of = parse_time(planned["as_of"])
-        return run_stage("evaluate", run_id=trained["run_id"], as_of=as_of)
-
-    @task
-    def register(trained: dict[str, Any]) -> dict[str, Any]:
-        """Bundle the model and register it as challenger."""
-        return run_stage("register", run_id=trained["run_id"])
-
-    @task(**HEAVY)
-    def promote(planned: dict[str, Any], registered: dict[str, Any]) -> dict[str, Any]:
-        """Ask the gate: both models, measured now, on the same captures."""
-        return decide(
-            registered["version"],
-            trigger="drift" if planned["day"] else "manual",
-            drift_day=date.fromisoformat(planned["day"]) if planned["day"] else None,
-            as_of=parse_time(planned["as_of"]),
-        )
-
     approve = OptionalApproval(
         hours=CONFIG.schedules.approval_hours,
         subject="May the challenger face the gate?",

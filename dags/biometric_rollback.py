@@ -10,6 +10,14 @@ from biometric_airflow.wiring import dag_defaults, parse_config
 CONFIG = parse_config()
 
 
+@task(retries=0)  # twice would lead back to the model that was rolled back
+def rollback() -> dict[str, Any]:
+    """Move the alias back, put the reason on record and tell people."""
+    decided = run_stage("rollback", reason=get_current_context()["params"]["reason"])
+    tell_decision(decided)
+    return decided
+
+
 @dag(
     dag_id="biometric_rollback",
     schedule=None,
@@ -25,13 +33,6 @@ The next day is watched by that version, against its own reference.
 )
 def biometric_rollback() -> None:
     """Wire the stage."""
-
-    @task(retries=0)  # twice would lead back to the model that was rolled back
-    def rollback() -> dict[str, Any]:
-        decided = run_stage("rollback", reason=get_current_context()["params"]["reason"])
-        tell_decision(decided)
-        return decided
-
     rollback()
 
 

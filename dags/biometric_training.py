@@ -54,6 +54,71 @@ PARAMS = {
 }
 
 
+@task
+def acquire() -> dict[str, Any]:
+    """Bring the source to disk; the time that bounds the run's captures is fixed here."""
+    context = get_current_context()
+    as_of = training_as_of(context)
+    with kaggle_environment():
+        found = run_stage("acquire", source=context["params"]["source"])
+    return {**found, "as_of": as_of}
+
+
+@task
+def ingest(acquired: dict[str, Any]) -> dict[str, Any]:
+    """Take the captures in; what can't be one is quarantined and counted."""
+    # A source that doesn't say when it was captured counts as captured just before the run.
+    before = parse_time(acquired["as_of"]) - timedelta(seconds=1)
+    path, kind = acquired["path"], acquired["kind"]
+    return run_stage("ingest", source=path, captured_at=before, kind=kind)
+
+
+@task(**HEAVY)
+def preprocess() -> dict[str, Any]:
+    """Locate, normalise and mask, in parallel."""
+    return run_stage("preprocess")
+
+
+@task
+def check() -> dict[str, Any]:
+    """Report on all that was taken in and prepared; the gates decide whether to train on it."""
+    return run_stage("check")
+
+
+@task(**HEAVY)
+def train(acquired: dict[str, Any]) -> dict[str, Any]:
+    """Fit the model; a retry goes on after the last finished epoch."""
+    force = get_current_context()["params"]["force"]
+    return run_stage("train", as_of=parse_time(acquired["as_of"]), force=force)
+
+
+@task(**HEAVY)
+def evaluate(acquired: dict[str, Any], trained: dict[str, Any]) -> dict[str, Any]:
+    """Error rates on people the model has never seen."""
+    as_of = parse_time(acquired["as_of"])
+    return run_stage("evaluate", run_id=trained["run_id"], as_of=as_of)
+
+
+@task
+def register(trained: dict[str, Any]) -> dict[str, Any]:
+    """Bundle the model and register it as challenger."""
+    return run_stage("register", run_id=trained["run_id"])
+
+
+@task(**HEAVY)
+def promote(acquired: dict[str, Any], registered: dict[str, Any]) -> dict[str, Any]:
+    """Ask the gate; a version that was found again keeps the decision it had."""
+    version = registered["version"]
+    if not get_current_context()["params"]["force"]:
+        from biometric_core.history.decisions import on_version
+
+        if known := on_version(parse_config(), version):
+            found = asdict(known) | {"reused": True}
+            tell_decision(found)
+            return found
+    return decide(version, trigger="training", as_of=parse_time(acquired["as_of"]))
+
+
 @dag(
     dag_id="biometric_training",
     schedule=cron(CONFIG.schedules.training),
@@ -64,64 +129,6 @@ PARAMS = {
 )
 def biometric_training() -> None:
     """The weekly run, one task a stage."""
-
-    @task
-    def acquire() -> dict[str, Any]:
-        """Bring the source to disk; the time that bounds the run's captures is fixed here."""
-        context = get_current_context()
-        as_of = training_as_of(context)
-        with kaggle_environment():
-            found = run_stage("acquire", source=context["params"]["source"])
-        return {**found, "as_of": as_of}
-
-    @task
-    def ingest(acquired: dict[str, Any]) -> dict[str, Any]:
-        """Take the captures in; what can't be one is quarantined and counted."""
-        # A source that doesn't say when it was captured counts as captured just before the run.
-        before = parse_time(acquired["as_of"]) - timedelta(seconds=1)
-        path, kind = acquired["path"], acquired["kind"]
-        return run_stage("ingest", source=path, captured_at=before, kind=kind)
-
-    @task(**HEAVY)
-    def preprocess() -> dict[str, Any]:
-        """Locate, normalise and mask, in parallel."""
-        return run_stage("preprocess")
-
-    @task
-    def check() -> dict[str, Any]:
-        """Report on all that was taken in and prepared; the gates decide whether to train on it."""
-        return run_stage("check")
-
-    @task(**HEAVY)
-    def train(acquired: dict[str, Any]) -> dict[str, Any]:
-        """Fit the model; a retry goes on after the last finished epoch."""
-        force = get_current_context()["params"]["force"]
-        return run_stage("train", as_of=parse_time(acquired["as_of"]), force=force)
-
-    @task(**HEAVY)
-    def evaluate(acquired: dict[str, Any], trained: dict[str, Any]) -> dict[str, Any]:
-        """Error rates on people the model has never seen."""
-        as_of = parse_time(acquired["as_of"])
-        return run_stage("evaluate", run_id=trained["run_id"], as_of=as_of)
-
-    @task
-    def register(trained: dict[str, Any]) -> dict[str, Any]:
-        """Bundle the model and register it as challenger."""
-        return run_stage("register", run_id=trained["run_id"])
-
-    @task(**HEAVY)
-    def promote(acquired: dict[str, Any], registered: dict[str, Any]) -> dict[str, Any]:
-        """Ask the gate; a version that was found again keeps the decision it had."""
-        version = registered["version"]
-        if not get_current_context()["params"]["force"]:
-            from biometric_core.history.decisions import on_version
-
-            if known := on_version(parse_config(), version):
-                found = asdict(known) | {"reused": True}
-                tell_decision(found)
-                return found
-        return decide(version, trigger="training", as_of=parse_time(acquired["as_of"]))
-
     approve = OptionalApproval(
         hours=CONFIG.schedules.approval_hours,
         subject="May the new model face the gate?",

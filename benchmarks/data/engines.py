@@ -1,7 +1,7 @@
 """Decoding and preparing captures: our batches on each executor against what others do."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from biometric_core.stages.ingest import ingest
 from biometric_core.stages.preprocess import preprocess
 
 _CHUNK = 256
+_FEW = 900  # captures of a small run
 _THEIR_WAY = transforms.Compose(
     [transforms.Grayscale(), transforms.Resize((SIDE, SIDE)), transforms.ToTensor()]
 )
@@ -45,51 +46,62 @@ def _drain(
 def decoding(images: Images, config: Config, scratch: Path, repeats: int) -> list[Row]:
     """Decode, gray and resize: on one core, over both, and one image a task."""
     paths = bitmaps(images, scratch / "bitmaps", 900)
-    many = paths * 22
-    out = scratch / "decoded"
+    many, out = paths * 22, str(scratch / "decoded")
+    found = [_on_one_core(paths, out, repeats)]
+    with ray_cluster(config):
+        found.append(_through_ray(many, paths, out, config, repeats))
+        found.append(_over_processes(many, out, config, min(repeats, 3)))
+    return found
 
-    def chunks(of: Sequence[str]) -> list[Chunk]:
-        return [Chunk(of[n : n + _CHUNK], str(out)) for n in range(0, len(of), _CHUNK)]
 
+def _chunks(paths: Sequence[str], out: str) -> list[Chunk]:
+    return [Chunk(paths[n : n + _CHUNK], out) for n in range(0, len(paths), _CHUNK)]
+
+
+def _on_one_core(paths: Sequence[str], out: str, repeats: int) -> Row:
     theirs, ours = medians(
         partial(_their_way, paths),
-        lambda: [decode_batch(c.paths) for c in chunks(paths)],
+        lambda: [decode_batch(c.paths) for c in _chunks(paths, out)],
         repeats=repeats,
         warm=False,
     )
-    with ray_cluster(config):
-        over_ray = partial(_drain, decode_chunk, chunks(many), Executor.RAY, config)
-        over_ray()
-        theirs_again, rays = medians(
-            partial(_their_way, paths), over_ray, repeats=repeats, warm=False
-        )
-        few = many[:4000]
-        one_a_task, pool = medians(
-            partial(_drain, decode_one, few, Executor.RAY, config),
-            partial(_drain, decode_chunk, chunks(many), Executor.MULTIPROCESSING, config),
-            repeats=min(repeats, 3),
-            warm=False,
-        )
-    return [
-        _faster(
-            "decode + gray + resize, one core, against Pillow + torchvision",
-            len(paths) / ours,
-            len(paths) / theirs,
-            6,
-        ),
-        _faster(
-            "the same through Ray (warm), all cores, pixels written to files",
-            len(many) / rays,
-            len(paths) / theirs_again,
-            12,
-        ),
-        _faster(
-            f"{len(many):,} images over our processes, start included, against one task an image",
-            len(many) / pool,
-            len(few) / one_a_task,
-            5,
-        ),
-    ]
+    return _faster(
+        "decode + gray + resize, one core, against Pillow + torchvision",
+        len(paths) / ours,
+        len(paths) / theirs,
+        6,
+    )
+
+
+def _through_ray(
+    many: Sequence[str], few: Sequence[str], out: str, config: Config, repeats: int
+) -> Row:
+    """Our way on many images against theirs on a few."""
+    over_ray = partial(_drain, decode_chunk, _chunks(many, out), Executor.RAY, config)
+    over_ray()
+    theirs, rays = medians(partial(_their_way, few), over_ray, repeats=repeats, warm=False)
+    return _faster(
+        "the same through Ray (warm), all cores, pixels written to files",
+        len(many) / rays,
+        len(few) / theirs,
+        12,
+    )
+
+
+def _over_processes(many: Sequence[str], out: str, config: Config, repeats: int) -> Row:
+    few = many[:4000]
+    one_a_task, pool = medians(
+        partial(_drain, decode_one, few, Executor.RAY, config),
+        partial(_drain, decode_chunk, _chunks(many, out), Executor.MULTIPROCESSING, config),
+        repeats=repeats,
+        warm=False,
+    )
+    return _faster(
+        f"{len(many):,} images over our processes, start included, against one task an image",
+        len(many) / pool,
+        len(few) / one_a_task,
+        5,
+    )
 
 
 def _faster(name: str, rate: float, baseline_rate: float, target: float) -> Row:
@@ -124,7 +136,7 @@ class Prepared:
 
 def preparing(images: Images, config: Config, scratch: Path, repeats: int, count: int) -> list[Row]:
     """Full preprocessing on each executor, and what Ray costs a small run."""
-    few = Prepared(images, config, scratch, 900)
+    few = Prepared(images, config, scratch, _FEW)
     alone, pool, ray_cold = medians(
         *(partial(few.run, executor) for executor in Executor), repeats=repeats, warm=False
     )
@@ -138,8 +150,6 @@ def preparing(images: Images, config: Config, scratch: Path, repeats: int, count
             repeats=repeats,
             warm=False,
         )
-    times = dict(zip(Executor, (alone, pool, ray_cold), strict=True))
-    picked = choose(config, 900, SECONDS_PER_CAPTURE)
     return [
         _faster(
             f"full preprocessing through Ray (warm, {cores} CPUs) against sequential, {count:,}",
@@ -148,19 +158,25 @@ def preparing(images: Images, config: Config, scratch: Path, repeats: int, count
             1.8,
         ),
         at_most(
-            "what Ray costs a run of 900 captures, cold start included, over sequential / CPUs",
+            f"what Ray costs a run of {_FEW} captures, cold start included, over sequential / CPUs",
             ray_cold - alone / cores,
             10,
             "s",
             baseline=alone / cores,
             seconds=ray_cold,
         ),
-        at_most(
-            f"auto at 900 captures ({picked}) against the fastest executor",
-            times[picked] / min(times.values()),
-            1.1,
-            "ratio",
-            baseline=1.0,
-            seconds={executor.value: seconds for executor, seconds in times.items()},
-        ),
+        _choice(config, dict(zip(Executor, (alone, pool, ray_cold), strict=True))),
     ]
+
+
+def _choice(config: Config, seconds: Mapping[Executor, float]) -> Row:
+    """What `auto` picks for a small run, by how long each executor takes for it."""
+    picked = choose(config, _FEW, SECONDS_PER_CAPTURE)
+    return at_most(
+        f"auto at {_FEW} captures ({picked}) against the fastest executor",
+        seconds[picked] / min(seconds.values()),
+        1.1,
+        "ratio",
+        baseline=1.0,
+        seconds={executor.value: taken for executor, taken in seconds.items()},
+    )

@@ -5,10 +5,8 @@ memory is its own.
 """
 
 import json
-import re
 import shutil
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -16,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.captures import Images, replicate
-from benchmarks.rows import FOLDER, Row, at_most
+from benchmarks.rows import FOLDER, Row, at_most, peak_mib, run_apart
 from biometric_core.config import Config, Storage
 from biometric_core.stages.ingest import ingest
 from biometric_core.stages.preprocess import preprocess
@@ -87,10 +85,7 @@ def _again(source: Path, root: Path) -> float:
 
 
 def _process(source: Path, root: Path) -> Run:
-    command = [sys.executable, "-m", "benchmarks.data.growth", str(source), str(root)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
-    run: Run = json.loads(done.stdout.splitlines()[-1])
-    return run
+    return run_apart("benchmarks.data.growth", str(source), str(root))
 
 
 def _median(runs: Sequence[Run]) -> Run:
@@ -129,16 +124,10 @@ def main(source: str, root: str) -> None:
         "seconds": done - start,
         "ingest_seconds": taken - start,
         "preprocess_seconds": done - taken,
-        "peak_mb": _peak_mb(),
+        "peak_mb": peak_mib(),
         "executor": result.executor,
     }
     print(json.dumps(run))
-
-
-def _peak_mb() -> float:
-    """Of this process; `ru_maxrss` would be its parent's, from before the program was loaded."""
-    status = Path("/proc/self/status").read_text()
-    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 1024
 
 
 if __name__ == "__main__":

@@ -4,18 +4,16 @@ import itertools
 import os
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from benchmarks.rows import Row, at_least, at_most, medians
+from benchmarks.rows import Row, at_least, at_most, medians, per_cent
 from biometric_core.config import Config
 from biometric_core.data.capture_sets import CaptureSet, Sets, load_captures
 from biometric_core.imaging.preparation import preprocess_version
@@ -23,6 +21,7 @@ from biometric_core.matching.bootstrap import Interval, error_rates
 from biometric_core.matching.comparisons import compare_all
 from biometric_core.matching.gallery import Encoded, modality_gallery
 from biometric_core.matching.templates import Embeddings
+from biometric_core.parallel.thread_limits import torch_threads
 from biometric_core.schemas import TABLES, Modality
 from biometric_core.stages.pretrain import generated_sets
 from biometric_core.storage.store import Store
@@ -48,8 +47,9 @@ def rows(config: Config, captures: int = _CAPTURES, people: int = _PEOPLE) -> li
         config = _changed(config, "storage", **storage)
         _fill(config, captures)
         sets = load_captures(Store.of(config), config)
-        reading = _random_batches(sets, Path(folder))
-        return [reading, *_shares(sets, config), *_precision(sets, config, people)]
+        reading, shares = _random_batches(sets, Path(folder)), _shares(sets, config)
+        faster = _steps_in_bf16(sets, config)
+        return [reading, *shares, faster, *_errors_in_bf16(config, people)]
 
 
 def _changed(config: Config, section: str, **values: Any) -> Config:
@@ -123,18 +123,6 @@ def _random_batches(sets: Sets, folder: Path) -> Row:
     )
 
 
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads(), cv2.getNumThreads()
-    torch.set_num_threads(count)
-    cv2.setNumThreads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before[0])
-        cv2.setNumThreads(before[1])
-
-
 def _shares(sets: Sets, config: Config) -> list[Row]:
     """Pure compute of a step over the whole step, with a core to spare and without one."""
     cores = len(os.sched_getaffinity(0))
@@ -148,7 +136,7 @@ def _shares(sets: Sets, config: Config) -> list[Row]:
 
 
 def _share(sets: Sets, config: Config, threads: int, how: str) -> Row:
-    with _threads(threads):
+    with torch_threads(threads):
         trainer = Trainer(sets, {}, config)
         plan, generator = trainer._plan(0)
         plan = plan[:_STEPS]
@@ -193,7 +181,7 @@ def _gpu(sets: Sets, config: Config) -> list[Row]:
     ]
 
 
-def _precision(sets: Sets, config: Config, people: int) -> list[Row]:
+def _steps_in_bf16(sets: Sets, config: Config) -> Row:
     few = {m: found.select(np.arange(min(len(found), 1000))) for m, found in sets.items()}
     kinds = ("fp32", "bf16")
     trainers = [Trainer(few, {}, _changed(config, "training", precision=kind)) for kind in kinds]
@@ -205,42 +193,39 @@ def _precision(sets: Sets, config: Config, people: int) -> list[Row]:
         return lambda: [trainer._step(plan[0], itertools.repeat(ready)) for _ in range(_STEPS)]
 
     slow, fast = medians(*map(step, trainers))
-    rates = _error_rates(config, people)
     capable = torch.cpu.get_capabilities()
     told = {
         "amx": bool(capable.get("amx_bf16")),
         "avx512_bf16": bool(capable.get("avx512_bf16")),
         "milliseconds": 1000 * fast / _STEPS,
     }
+    return at_least(
+        f"training step in bf16, against fp32 ({'AMX' if told['amx'] else 'no AMX here'})",
+        slow / fast,
+        2,
+        "ratio",
+        baseline=1,
+        **told,
+    )
+
+
+def _errors_in_bf16(config: Config, people: int) -> list[Row]:
+    rates = _error_rates(config, people)
     return [
-        at_least(
-            f"training step in bf16, against fp32 ({'AMX' if told['amx'] else 'no AMX here'})",
-            slow / fast,
-            2,
-            "ratio",
-            baseline=1,
-            **told,
-        ),
-        *(
-            at_most(
-                f"{modality}: EER in bf16, against the interval of that in fp32",
-                _per_cent(rates["bf16"][modality].value),
-                _per_cent(rates["fp32"][modality].high) or 0.0,
-                "%",
-                baseline=_per_cent(rates["fp32"][modality].value),
-                intervals={
-                    kind: [_per_cent(found[modality].low), _per_cent(found[modality].high)]
-                    for kind, found in rates.items()
-                },
-                people=people,
-            )
-            for modality in Modality
-        ),
+        at_most(
+            f"{modality}: EER in bf16, against the interval of that in fp32",
+            per_cent(rates["bf16"][modality].value),
+            per_cent(rates["fp32"][modality].high) or 0.0,
+            "%",
+            baseline=per_cent(rates["fp32"][modality].value),
+            intervals={
+                kind: [per_cent(found[modality].low), per_cent(found[modality].high)]
+                for kind, found in rates.items()
+            },
+            people=people,
+        )
+        for modality in Modality
     ]
-
-
-def _per_cent(rate: float | None) -> float | None:
-    return None if rate is None else 100 * rate
 
 
 def _error_rates(config: Config, people: int) -> dict[str, dict[Modality, Interval]]:
@@ -269,5 +254,6 @@ def _of(captures: CaptureSet, people: range) -> npt.NDArray[np.bool_]:
 def _eer(captures: CaptureSet, embeddings: npt.NDArray[np.float32], config: Config) -> Interval:
     gallery = modality_gallery(captures, [Encoded(Embeddings(embeddings))])
     settings = config.evaluation
-    found = error_rates(compare_all(gallery), replicates=settings.bootstrap, seed=settings.seed)
+    draws = {"replicates": settings.bootstrap, "seed": settings.seed}
+    found = error_rates(compare_all(gallery), fmrs=(), **draws)
     return found["eer"].interval(settings.confidence)

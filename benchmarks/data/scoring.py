@@ -42,18 +42,13 @@ def rows(images: Images, folder: Path, repeats: int) -> list[Row]:
     recogniser = _recogniser(config)
     _promote(config, recogniser, folder)
     files = [file for file in iter_files(source, config.ingest) if parse(file.path)]
-    out = str(folder / "rows.parquet")
-
     few = files[::_LOOPED]
-    loop = partial(_one_by_one, recogniser, few)
-
-    def one_thread_loop() -> None:
-        with one_thread():
-            loop()
-
+    out = str(folder / "rows.parquet")
     batch = partial(predict, config, source=str(source), out=out)
+    loop = partial(_one_by_one, recogniser, few)
+    slow_loop = partial(_one_by_one_in_one_thread, recogniser, few)
     with ray_cluster(config):
-        taken = medians(batch, loop, one_thread_loop, repeats=repeats)
+        taken = medians(batch, loop, slow_loop, repeats=repeats)
     counts = (len(files), len(few), len(few))
     rate, plain, single = (count / seconds for count, seconds in zip(counts, taken, strict=True))
     return [
@@ -111,6 +106,11 @@ def _promote(config: Config, recogniser: Recogniser, folder: Path) -> None:
         run.log_artifacts(saved, runs.RECOGNISER)
     version = register(config, run_id=run.run_id).version
     registry.set_champion(config, version, None)
+
+
+def _one_by_one_in_one_thread(recogniser: Recogniser, files: Sequence[SourceFile]) -> None:
+    with one_thread():
+        _one_by_one(recogniser, files)
 
 
 def _one_by_one(recogniser: Recogniser, files: Sequence[SourceFile]) -> None:

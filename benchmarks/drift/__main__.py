@@ -119,12 +119,12 @@ def _false_alarms(
     }
     return at_most(
         name,
-        _per_cent([one.confirmed for one in told]),
+        _hits_per_cent([one.confirmed for one in told]),
         target,
         "%",
         days=len(told),
         worlds=len(worlds),
-        by_rule={rule: _per_cent([hit for one in by for hit in one[rule]]) for rule in by[0]},
+        by_rule={rule: _hits_per_cent([hit for one in by for hit in one[rule]]) for rule in by[0]},
         below_suspect_alpha_uncorrected=by_statistic,
     )
 
@@ -134,7 +134,7 @@ def _raw_p_values(told: Sequence[Told], statistic: str) -> list[float]:
     return [row.raw_p_value for row in rows if row.raw_p_value is not None]
 
 
-def _per_cent(hits: Sequence[bool]) -> float:
+def _hits_per_cent(hits: Sequence[bool]) -> float:
     return 100 * float(np.mean(hits))
 
 
@@ -157,7 +157,7 @@ def _detected(pool: Pool, settings: Monitoring, trials: int) -> list[Row]:
         told = side_by_side(first, (World(pool, settings, 1000 + trial) for trial in range(trials)))
         details = {"trials": trials, "change": vars(CHANGES[condition]), "by": _found_by(told)}
         name = f"{condition}: found on the first day"
-        rate = _per_cent([one.confirmed for one in told])
+        rate = _hits_per_cent([one.confirmed for one in told])
         rows.append(at_least(name, rate, 90, "%", **details))
     return rows
 
@@ -193,7 +193,7 @@ def _slow(pool: Pool, settings: Monitoring, trials: int) -> list[Row]:
         for told in side_by_side(days, worlds):
             for rule, hits in by_rule(told, settings).items():
                 found.setdefault(rule, []).append(any(hits[ORDINARY_DAYS_BEFORE:]))
-        rates = {rule: _per_cent(hits) for rule, hits in found.items()}
+        rates = {rule: _hits_per_cent(hits) for rule, hits in found.items()}
         what = f"{name}, growing over 14 days: found by day 7"
         rate = rates[settings.confirmation]
         rows.append(at_least(what, rate, 90, "%", trials=trials, by_rule=rates))

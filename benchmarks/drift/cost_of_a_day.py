@@ -6,8 +6,6 @@ tests, Evidently's report, MLflow. Runs in a process of its own, so that the pea
 
 import argparse
 import json
-import re
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -18,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.rows import Row, at_most
+from benchmarks.rows import Row, at_most, peak_mib, run_apart
 from biometric_core.config import Config, load_config
 from biometric_core.imaging.preparation import preprocess_version
 from biometric_core.monitoring.scoring_model import ScoringModel
@@ -29,12 +27,12 @@ from biometric_core.storage.store import Store
 PROBES, DIMENSIONS = 1_000, 256
 _KNOWN, _DAYS_BEFORE, _REPEATS = 600, 3, 5
 _FIRST = date(2026, 1, 5)
-_REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def rows(scratch: Path) -> list[Row]:
     """Median seconds and highest peak of several days, each in a process of its own."""
-    told = [_apart(scratch / str(number)) for number in range(_REPEATS)]
+    folders = [scratch / str(number) for number in range(_REPEATS)]
+    told = [run_apart("benchmarks.drift.cost_of_a_day", str(folder)) for folder in folders]
     seconds = float(np.median([one["seconds"] for one in told]))
     peak = max(one["peak_mib"] for one in told)
     details = {"runs": [one["seconds"] for one in told], "parts": told[0]["parts"]}
@@ -43,15 +41,6 @@ def rows(scratch: Path) -> list[Row]:
         at_most(f"{name}: judged, reported and logged", seconds, 10, "s", **details),
         at_most(f"{name}: peak memory, imports included", peak, 1024, "MiB"),
     ]
-
-
-def _apart(folder: Path) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.drift.cost_of_a_day", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=_REPOSITORY, check=False)
-    if done.returncode:
-        raise RuntimeError(f"the day can't be measured:\n{done.stderr[-2000:]}")
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return told
 
 
 def _fill(config: Config) -> None:
@@ -139,11 +128,10 @@ def _measure(config: Config) -> dict[str, Any]:
     if sum(len(group.today.probes) for group in groups) != PROBES:
         raise RuntimeError("the day has lost probes")
     parts = dict(zip(("read", "judge", "report"), np.diff(times).round(2).tolist(), strict=True))
-    peak = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
     return {
         "seconds": round(times[-1] - times[0], 2),
         "parts": parts,
-        "peak_mib": int(peak[1]) // 1024 if peak else None,
+        "peak_mib": int(peak_mib()),
     }
 
 

@@ -3,7 +3,7 @@
 Generated people go through the real pipeline (replay, ingest, preprocess, training data, fit,
 calibration); models differ by their seed alone, or by whether they have seen the changed sensor.
 Groups of test people are disjoint. Comparisons of each model and group are measured once, and every
-pair of models then faces the gate's rules (`judge.conclude`).
+pair of models then faces the gate's rules (`ruling.conclude`).
 """
 
 import argparse

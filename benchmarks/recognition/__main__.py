@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.captures import KAGGLE
 from benchmarks.recognition import speed
-from benchmarks.rows import FOLDER, Row, at_least, at_most, write
+from benchmarks.rows import FOLDER, Row, at_least, at_most, per_cent, write
 from biometric_core.config import Config, load_config
 from biometric_core.imaging.iris.paint_out import PaintOut
 from biometric_core.recogniser import Recogniser
@@ -59,10 +59,6 @@ def _details(found: Figures, figure: str, result: Figures, sets: str) -> dict[st
     }
 
 
-def _per_cent(found: Figures, figure: str) -> float | None:
-    return None if found[figure] is None else 100 * float(found[figure])
-
-
 def _iris(config: Config, data: Path) -> list[Row]:
     report = str(FOLDER / "recognition")
     result = crossval(config, sources=[str(data / KAGGLE)], folds=FOLDS, report=report)
@@ -72,15 +68,15 @@ def _iris(config: Config, data: Path) -> list[Row]:
         return _details(found, figure, result, sets)
 
     return [
-        at_most("iris, per eye: EER", _per_cent(found, "eer"), 2.0, "%", **details("eer")),
+        at_most("iris, per eye: EER", per_cent(found["eer"]), 2.0, "%", **details("eer")),
         at_most(
             "iris, per eye: FNMR at FMR 0.1 %",
-            _per_cent(found, _FMR_0_1),
+            per_cent(found[_FMR_0_1]),
             5.0,
             "%",
             **details(_FMR_0_1),
         ),
-        at_least("iris, per eye: rank-1", _per_cent(found, "rank1"), 98, "%", **details("rank1")),
+        at_least("iris, per eye: rank-1", per_cent(found["rank1"]), 98, "%", **details("rank1")),
         at_most(
             f"training of all {FOLDS} folds",
             result["protocol"]["training_seconds"] / 60,
@@ -103,10 +99,10 @@ def _painted(config: Config, data: Path) -> list[Row]:
     told = {
         **_details(found, "eer", result, "30 Kaggle subjects"),
         "refused_otherwise": result["protocol"]["painted_refused"],
-        "only_what_lids_leave_painted": _per_cent(results["visible_iris"]["mean"]["iris"], "eer"),
+        "only_what_lids_leave_painted": per_cent(results["visible_iris"]["mean"]["iris"]["eer"]),
     }
     name = "iris with the iris painted out: EER"
-    return [at_least(name, _per_cent(found, "eer"), 35, "%", **told)]
+    return [at_least(name, per_cent(found["eer"]), 35, "%", **told)]
 
 
 def _fingers(config: Config, data: Path) -> list[Row]:
@@ -123,7 +119,7 @@ def _fingers(config: Config, data: Path) -> list[Row]:
         for figures, target in targets[name].items():
             told = _details(every[figures], "eer", result, name)
             label = f"{name}, {labels[figures]}: EER"
-            rows.append(at_most(label, _per_cent(every[figures], "eer"), target, "%", **told))
+            rows.append(at_most(label, per_cent(every[figures]["eer"]), target, "%", **told))
     return rows
 
 
@@ -139,7 +135,7 @@ def _chimeric(config: Config, data: Path) -> list[Row]:
     return [
         at_most(
             label,
-            _per_cent(every[name], "eer"),
+            per_cent(every[name]["eer"]),
             target,
             "%",
             **_details(every[name], "eer", result, sets),

@@ -3,7 +3,7 @@
 import logging
 import os
 import sys
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
@@ -106,7 +106,8 @@ def generate(
 def ingest(
     source: SourceOption,
     captured_at: Annotated[
-        datetime | None, typer.Option(help="When they were taken (UTC); now by default.")
+        datetime | None,
+        typer.Option(help="When they were taken (UTC where no zone is named); now by default."),
     ] = None,
     sensor: Annotated[
         str | None, typer.Option(help="What took those that lie in no folder sensor=NAME.")
@@ -116,7 +117,7 @@ def ingest(
     """Check captures and take them in; bad files go to quarantine with their reason."""
     from biometric_core.stages.ingest import ingest as stage
 
-    taken = captured_at.replace(tzinfo=UTC) if captured_at else None
+    taken = _utc(captured_at)
     run_stage(lambda config: stage(config, source=source, captured_at=taken, sensor=sensor), out)
 
 
@@ -229,20 +230,25 @@ def pretrain(
     run_stage(lambda config: stage(config, out=out), json_out)
 
 
+_SourcesOption = Annotated[
+    list[str],
+    typer.Option("--source", "-s", metavar="PATH", help="A folder or .zip; several times."),
+]
+_ChimericOption = Annotated[
+    bool, typer.Option("--chimeric", help="Pair irises and fingers of different sources.")
+]
+_PaintOutOption = Annotated[
+    Literal["iris", "visible_iris"] | None,
+    typer.Option(help="Check: paint over each eye's iris, or what lids leave of it."),
+]
+
+
 @app.command()
 def crossval(
-    source: Annotated[
-        list[str],
-        typer.Option("--source", "-s", metavar="PATH", help="A folder or .zip; several times."),
-    ],
+    source: _SourcesOption,
     folds: Annotated[int, typer.Option(min=2, help="Folds, by subject of each source.")] = 3,
-    chimeric: Annotated[
-        bool, typer.Option("--chimeric", help="Pair irises and fingers of different sources.")
-    ] = False,
-    paint_out: Annotated[
-        Literal["iris", "visible_iris"] | None,
-        typer.Option(help="Check: paint over each eye's iris, or what lids leave of it."),
-    ] = None,
+    chimeric: _ChimericOption = False,
+    paint_out: _PaintOutOption = None,
     pretrained: Annotated[
         bool, typer.Option("--pretrained", help="Train nothing: test what ships on everybody.")
     ] = False,

@@ -5,6 +5,8 @@ from typing import Any
 
 import typer
 
+from biometric_core.reporting.words import percent
+
 
 def show(record: dict[str, Any]) -> None:
     """Print a stage's result as a table."""
@@ -54,7 +56,7 @@ def show_status(record: dict[str, Any]) -> None:
 def _version(model: dict[str, Any] | None) -> str:
     if model is None:
         return "none"
-    rates = [f"{name} {100 * model[name]:.2f} %" for name in model if name.endswith("_eer")]
+    rates = [f"{name} {percent(model[name])}" for name in model if name.endswith("_eer")]
     told = f"version {model['version']} since {model['since'][:16]}"
     return ", ".join([told, *rates, f"run {model['run_id']}"])
 

@@ -128,11 +128,11 @@ def from_columns(
 
     The column `sex` may be missing, or None in places.
     """
-    order = np.argsort(np.array(columns["capture_id"], dtype=np.str_), kind="stable")
+    order = np.argsort(str_array(columns["capture_id"]), kind="stable")
     columns = {"sex": [None] * len(order), **columns}
     return CaptureSet(
         modality,
-        **{name: _text(columns[name])[order] for name in _TEXT},
+        **{name: str_array(columns[name])[order] for name in _TEXT},
         impression=np.array(columns["impression"], dtype=np.int32)[order],
         captured_at=np.array(columns["captured_at"], dtype="datetime64[us]")[order],
         images=images[order],
@@ -141,22 +141,23 @@ def from_columns(
     )
 
 
-def _text(values: Sequence[str | None]) -> StrArray:
+def str_array(values: Sequence[str | None]) -> StrArray:
+    """A column of text as an array; None is the empty text."""
     return np.array(["" if value is None else value for value in values], dtype=np.str_)
 
 
 def _joined(captures: pa.Table, features: pa.Table, origin: Origin) -> CaptureSet:
-    stored = np.array(features["capture_id"].to_pylist(), dtype=np.str_)
+    stored = str_array(features["capture_id"].to_pylist())
     order = np.argsort(stored, kind="stable")
     captures = captures.sort_by("capture_id")
-    wanted = np.array(captures["capture_id"].to_pylist(), dtype=np.str_)
+    wanted = str_array(captures["capture_id"].to_pylist())
     place = np.minimum(np.searchsorted(stored, wanted, sorter=order), len(stored) - 1)
     rows = order[place]
     found = stored[rows] == wanted
     captures, rows = captures.filter(pa.array(found)), rows[found]
     return CaptureSet(
         origin.modality,
-        **{name: _text(captures[name].to_pylist()) for name in _TEXT},
+        **{name: str_array(captures[name].to_pylist()) for name in _TEXT},
         impression=captures["impression"].to_numpy(),
         captured_at=captures["captured_at"].to_numpy().astype("datetime64[us]"),
         images=Pixels(origin, "image", rows),

@@ -89,7 +89,7 @@ class Pixels:
 
 
 def open_materialised(origin: Origin) -> pa.RecordBatch:
-    """The captures of a file, memory-mapped; see `materialise.materialised` for the columns."""
+    """The captures of a file, memory-mapped; see `memory_map.materialised` for the columns."""
     try:
         return _opened(origin)
     except FileNotFoundError:  # removed by another process just before we opened it

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -90,10 +90,7 @@ def prepare_source(config: Config, source: str, painted: PaintOut | None = None)
     samples = list(track(done, total=len(files), description="preparing"))
     pairs = list(zip(files, samples, strict=True))
     acquired = [(capture, data, s) for (capture, data), s in pairs if isinstance(s, Sample)]
-    failures: dict[Modality, Counter[str]] = {}
-    for (capture, _), sample in pairs:
-        if isinstance(sample, str):
-            failures.setdefault(capture.modality, Counter())[sample] += 1
+    failures = _failures((capture.modality, sample) for (capture, _), sample in pairs)
     counts = {modality.value: dict(reasons) for modality, reasons in failures.items()}
     _log.info("acquired %d of %d captures; failures: %s", len(acquired), len(files), counts)
     if not acquired:
@@ -108,6 +105,17 @@ def prepare_source(config: Config, source: str, painted: PaintOut | None = None)
             isinstance(s, PaintedSample) and s.refusal is not None for s in samples
         ),
     )
+
+
+def _failures(
+    prepared: Iterable[tuple[Modality, Sample | str]],
+) -> dict[Modality, Counter[str]]:
+    """How many captures could not be acquired, by modality and reason."""
+    failures: dict[Modality, Counter[str]] = {}
+    for modality, sample in prepared:
+        if isinstance(sample, str):
+            failures.setdefault(modality, Counter())[sample] += 1
+    return failures
 
 
 def _captures(source: Path, limits: Ingest) -> Iterator[tuple[str, SourceCapture, bytes]]:

@@ -10,7 +10,7 @@ from itertools import cycle, islice
 
 import numpy as np
 
-from biometric_core.matching import comparisons as match
+from biometric_core.matching import comparisons
 from biometric_core.matching.comparisons import (
     MAX_NON_MATED,
     Comparisons,
@@ -68,7 +68,7 @@ def pooled(rounds: Sequence[Round], *, again: bool = False) -> Round:
     """
     distinct = [one.distinct for one in rounds]
     return Round(
-        comparisons=match.pooled([one.comparisons for one in rounds]),
+        comparisons=comparisons.pooled([one.comparisons for one in rounds]),
         identification=Identification(
             ranks=np.concatenate([one.identification.ranks for one in rounds]),
             subjects=np.concatenate([one.identification.subjects for one in rounds]),

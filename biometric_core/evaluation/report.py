@@ -105,7 +105,7 @@ def details(evidence: Evidence, config: Config) -> dict[str, Any]:
     """Differences between groups and error by quality, JSON-able.
 
     Returns:
-        `groups` (by name and kind, see `groups.differentials`), `quality` (by name, see
+        `groups` (by name and kind, see `differentials.differentials`), `quality` (by name, see
         `QualityError.record`), each None where it can't be said; and `reasons` for those, by
         `groups.<name>.<kind>` and `quality.<name>`.
     """

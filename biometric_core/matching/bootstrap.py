@@ -15,9 +15,16 @@ from functools import partial
 import numpy as np
 from scipy.sparse import coo_array
 
-from biometric_core.matching import error_rates as metrics
 from biometric_core.matching.calibration import cllr, cllr_costs
 from biometric_core.matching.comparisons import Comparisons, Identification
+from biometric_core.matching.error_rates import (
+    crossing,
+    eer,
+    fnmr_at_fmr,
+    one_kind,
+    operating_index,
+    tie_ends,
+)
 from biometric_core.parallel.thread_limits import usable_cores
 from biometric_core.parallel.windowed import map_threads
 from biometric_core.schemas import BoolArray, Float64Array, IntArray
@@ -62,7 +69,7 @@ class _Sorted:
             mated=comparisons.mated[order],
             first=codes[: len(order)][order],
             second=codes[len(order) :][order],
-            ends=metrics.tie_ends(comparisons.scores[order]),
+            ends=tie_ends(comparisons.scores[order]),
             subjects=len(names),
         )
 
@@ -132,7 +139,7 @@ def mean_of(parts: Sequence[Resampled]) -> Resampled:
 def error_rates(
     comparisons: Comparisons,
     *,
-    fmrs: tuple[float, ...] = (0.01, 0.001),
+    fmrs: tuple[float, ...],
     replicates: int,
     seed: int,
 ) -> dict[str, Resampled]:
@@ -143,10 +150,10 @@ def error_rates(
         comparison only, or too few non-mated ones).
     """
     scores, mated = comparisons.scores, comparisons.mated
-    values = {"eer": metrics.eer(scores, mated)}
-    values |= {f"fnmr_at_fmr_{fmr:g}": metrics.fnmr_at_fmr(scores, mated, fmr) for fmr in fmrs}
+    values = {"eer": eer(scores, mated)}
+    values |= {f"fnmr_at_fmr_{fmr:g}": fnmr_at_fmr(scores, mated, fmr) for fmr in fmrs}
     drawn = [np.zeros((len(values), 0))]
-    pairs = None if metrics.one_kind(mated) else _Sorted.of(comparisons)
+    pairs = None if one_kind(mated) else _Sorted.of(comparisons)
     if pairs is not None and pairs.subjects > 1:
         chunks = _draws(pairs.subjects, replicates, seed, len(comparisons))
         drawn += map_threads(partial(_rates, pairs, fmrs), chunks, usable_cores(), together=1)
@@ -157,9 +164,9 @@ def error_rates(
 def _rates(pairs: _Sorted, fmrs: tuple[float, ...], draws: Float64Array) -> Float64Array:
     """EER, then FNMR at each FMR, of draws (R, S): (1 + fmrs, R)."""
     fmr_curve, fnmr_curve = pairs.curve(draws)
-    found = [metrics.crossing(fmr_curve, fnmr_curve)]
+    found = [crossing(fmr_curve, fnmr_curve)]
     for fmr in fmrs:
-        index = metrics.operating_index(fmr_curve, fmr)[:, None]
+        index = operating_index(fmr_curve, fmr)[:, None]
         found.append(np.take_along_axis(fnmr_curve, index, axis=1)[:, 0])
     return np.stack(found)
 

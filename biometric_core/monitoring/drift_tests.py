@@ -3,7 +3,8 @@
 Embeddings are clustered by identity, so a day with other people in the door differs from the
 reference with no sensor drift at all. What is compared here is therefore the *residual* of a probe
 from the template of its claimed identity, and what else a capture says of its sensor: its genuine
-score, its quality, whether it could be acquired at all. The unit is the subject (`permutation`).
+score, its quality, whether it could be acquired at all. The unit is the subject
+(`permutation_tests`).
 
 Each statistic looks at a day; with the prefix `trend_`, at the recent days, older ones counting
 less by a constant factor a day (an EWMA): that finds what moves too slowly for any one day.

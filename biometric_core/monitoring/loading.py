@@ -1,13 +1,14 @@
 """From the tables to what a day is judged by: probes and attempts, each with its reference."""
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, timedelta
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from biometric_core.config import Config, Monitoring
+from biometric_core.data.capture_sets import str_array
 from biometric_core.history.changes import outdated, renewed
 from biometric_core.history.drift_table import MEASURES
 from biometric_core.imaging.preparation import preprocess_version
@@ -22,7 +23,7 @@ from biometric_core.monitoring.windows import (
     Window,
     measures,
 )
-from biometric_core.schemas import Float64Array, StrArray, identity_of
+from biometric_core.schemas import Float64Array, StrArray, identity_of, start_of
 from biometric_core.storage.store import Store
 
 
@@ -94,10 +95,13 @@ def _read(store: Store, config: Config, day: date, model: ScoringModel) -> _Tabl
     known = captures["known"]
     before = known
     if model.answered:
-        modality, sensor = (_text(captures[name]) for name in ("modality", "sensor"))
+        modality, sensor = (
+            str_array(captures[name].to_pylist()) for name in ("modality", "sensor")
+        )
         old = outdated(model.answered, modality, sensor, captures["captured_at"].to_numpy())
         each = np.char.add(np.char.add(modality, "/"), sensor)
-        subject, enough = _text(captures["subject_id"]), config.monitoring.min_subjects
+        subject = str_array(captures["subject_id"].to_pylist())
+        enough = config.monitoring.min_subjects
         before = pa.array(renewed(known.to_numpy(), old, each, subject, enough))
     return _Tables(
         reference=_probes(store, model, reference, captures),
@@ -123,9 +127,9 @@ def _probes(
 
 def _captures(store: Store, config: Config, model: ScoringModel, day: date) -> pa.Table:
     """Captures up to the day, with `known` to the model, `failed` (0 or 1) and `day`."""
-    end = datetime.combine(day + timedelta(days=1), time(), tzinfo=UTC)
+    end = start_of(day + timedelta(days=1))
     captures = store.read("captures", filter=pc.field("captured_at") < end)
-    ids = np.array(captures["capture_id"].to_pylist(), dtype=np.str_)
+    ids = str_array(captures["capture_id"].to_pylist())
     times = captures["captured_at"].to_numpy().astype("datetime64[us]")
     prepared = pc.field("preprocess_version") == preprocess_version(config)
     failed = store.read("features", ["capture_id"], prepared & pc.field("failure").is_valid())
@@ -151,7 +155,7 @@ def window(probes: pa.Table, day: date, decay: float = 1.0) -> Window:
     rows = probes.filter(pc.is_valid(probes["residual"]))
     residual = _vectors(rows["residual"])
     return Window(
-        subject=_text(rows["subject_id"]),
+        subject=str_array(rows["subject_id"].to_pylist()),
         identity=_identity(rows),
         trained_on=np.array(rows["trained_on"].to_pylist(), dtype=np.bool_),
         weight=_weight(rows, day, decay),
@@ -168,16 +172,12 @@ def attempts(captures: pa.Table, day: date, decay: float = 1.0) -> Attempts:
     Whether the model was trained on a subject makes no difference to what can be acquired.
     """
     return Attempts(
-        subject=_text(captures["subject_id"]),
+        subject=str_array(captures["subject_id"].to_pylist()),
         identity=_identity(captures),
         trained_on=np.zeros(len(captures), dtype=np.bool_),
         weight=_weight(captures, day, decay),
         failed=captures["failed"].to_numpy().astype(np.float64),
     )
-
-
-def _text(column: pa.ChunkedArray) -> StrArray:
-    return np.array(column.to_pylist(), dtype=np.str_)
 
 
 def _identity(rows: pa.Table) -> StrArray:

@@ -13,7 +13,7 @@ Somebody new is enrolled with the first captures of the day and probed with the 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ import numpy.typing as npt
 from biometric_core.data.capture_sets import CaptureSet
 from biometric_core.data.splits import reserved
 from biometric_core.history.changes import Change, outdated, renewed
-from biometric_core.schemas import BoolArray, IntArray, Split
+from biometric_core.schemas import BoolArray, IntArray, Split, start_of, utc
 
 ENROLMENT_CAPTURES = 2
 
@@ -66,7 +66,7 @@ def assign_roles(
             begins on the day, for what came before is another sensor.
         enough: subjects that a sensor's renewed reference needs; with fewer it holds everything.
     """
-    start, end = (utc64(datetime.combine(d, time())) for d in (day, day + timedelta(days=1)))
+    start, end = (utc64(start_of(d)) for d in (day, day + timedelta(days=1)))
     identity = captures.identity
     order = np.lexsort((captures.capture_id, captures.impression, captures.captured_at))
     held_out = _held_out(captures, identity, known, order)
@@ -77,8 +77,7 @@ def assign_roles(
     today = ~known & (captures.captured_at >= start) & (captures.captured_at < end)
     fresh = today & ~np.isin(identity, identity[enrolled])
     first = _enrolled(identity, order, fresh, spare=1)  # at least one capture stays a probe
-    old = outdated(answered, captures.modality.value, captures.sensor, captures.captured_at)
-    reference = renewed(held_out, old, captures.sensor, captures.subject_id, enough)
+    reference = _without_outdated(captures, held_out, answered, enough)
     return Roles(
         reference=np.flatnonzero(reference),
         gallery_reference=np.flatnonzero(gallery),
@@ -119,6 +118,14 @@ def _held_out(
     return held_out
 
 
+def _without_outdated(
+    captures: CaptureSet, held_out: BoolArray, answered: Sequence[Change], enough: int
+) -> BoolArray:
+    """The reference's probes, bool (N,), without those from before an answered drift."""
+    old = outdated(answered, captures.modality.value, captures.sensor, captures.captured_at)
+    return renewed(held_out, old, captures.sensor, captures.subject_id, enough)
+
+
 def _rank(identity: npt.NDArray[np.str_], order: IntArray, among: BoolArray) -> IntArray:
     """Place (0 is the first in `order`) of each row among its identity's rows of `among`, (N,)."""
     ranks = np.full(len(identity), len(identity), dtype=np.int64)
@@ -133,5 +140,4 @@ def _rank(identity: npt.NDArray[np.str_], order: IntArray, among: BoolArray) -> 
 
 def utc64(moment: datetime) -> np.datetime64:
     """A time as the capture sets hold it; UTC where it names no zone."""
-    aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    return np.datetime64(aware.replace(tzinfo=None), "us")
+    return np.datetime64(utc(moment).replace(tzinfo=None), "us")

@@ -1,18 +1,20 @@
 """Which model looks at a day, what it knew when it was trained, and which drift it has answered."""
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
 from biometric_core.config import Config
+from biometric_core.data.capture_sets import str_array
 from biometric_core.errors import ModelError
 from biometric_core.history import decisions
 from biometric_core.history.changes import Change
 from biometric_core.history.decisions import PROMOTED, ROLLED_BACK
 from biometric_core.monitoring.roles import utc64
+from biometric_core.schemas import start_of, utc
 from biometric_core.storage.store import Store
 from biometric_core.tracking import registry
 from biometric_core.tracking.registry import Version
@@ -65,13 +67,13 @@ def scoring_model(config: Config, store: Store, day: date) -> ScoringModel:
     """
     history = decisions.read(store)
     champion = registry.require(config, registry.CHAMPION)
-    start = datetime.combine(day, time(), tzinfo=UTC)
+    start = start_of(day)
     taken = pc.field("captured_at")
     during = (taken >= start) & (taken < start + timedelta(days=1))
     captures = store.read("captures", ["capture_id", "captured_at"], during)
-    ids = np.array(captures["capture_id"].to_pylist(), dtype=np.str_)
+    ids = str_array(captures["capture_id"].to_pylist())
     times = captures["captured_at"].to_numpy().astype("datetime64[us]")
-    newest = _serving(champion, history)
+    newest = _as_scoring_model(champion, history)
     earlier = (
         one.challenger_version
         for one in reversed(history)
@@ -89,21 +91,17 @@ def _existing(
     found = []
     for name in versions:
         try:
-            found.append(_serving(registry.require(config, name), history))
+            found.append(_as_scoring_model(registry.require(config, name), history))
         except ModelError:  # deleted from the registry since
             continue
     return found
 
 
-def _serving(version: Version, history: list[decisions.Decision]) -> ScoringModel:
+def _as_scoring_model(version: Version, history: list[decisions.Decision]) -> ScoringModel:
     as_of, data_version = version.tags.get("as_of"), version.tags.get("data_version", "")
-    moment = datetime.fromisoformat(as_of) if as_of else None
-    if moment is not None and moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
+    moment = utc(datetime.fromisoformat(as_of)) if as_of else None
     drifts = [one.change for one in history if one.decision == PROMOTED and one.change]
-    answered = [
-        d for d in drifts if moment and datetime.combine(d.day, time(), tzinfo=UTC) < moment
-    ]
+    answered = [one for one in drifts if moment and start_of(one.day) < moment]
     return ScoringModel(
         version.version,
         moment,

@@ -135,5 +135,5 @@ class Group:
 
 
 def means(probes: Window) -> list[float]:
-    """Mean of each of `windows.MEASURES`."""
+    """Mean of each of `drift_table.MEASURES`."""
     return [float(value) for value in probes.measures.mean(axis=0)]

@@ -1,4 +1,4 @@
-"""How many threads there should be, and how many OpenCV and BLAS may start."""
+"""How many threads there should be, and how many OpenCV, BLAS and torch may start."""
 
 import os
 from collections.abc import Iterator
@@ -36,3 +36,22 @@ def one_thread() -> Iterator[None]:
             yield
     finally:
         cv2.setNumThreads(before)
+
+
+@contextmanager
+def torch_threads(count: int | None) -> Iterator[None]:
+    """Use `count` threads of torch and OpenCV inside, as many as before afterwards.
+
+    Args:
+        count: as many as there are when None.
+    """
+    import torch  # not at the top: processes that prepare captures do without it
+
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(count or before[0])
+    cv2.setNumThreads(count or before[1])
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from biometric_core.config import Gate
-from biometric_core.matching import error_rates as metrics
 from biometric_core.matching.bootstrap import Resampled, cllr_rate, difference, error_rates, mean_of
 from biometric_core.matching.comparisons import Comparisons
+from biometric_core.matching.error_rates import one_kind
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def measured(parts: Sequence[Comparisons], settings: Gate) -> Measured:
         parts: comparisons of each modality.
         settings: replicates and seed.
     """
-    usable = [part for part in parts if not metrics.one_kind(part.mated)]
+    usable = [part for part in parts if not one_kind(part.mated)]
     replicates, seed = settings.bootstrap, settings.seed
     costs = [cllr_rate(part, replicates=replicates, seed=seed) for part in usable]
     rates = [error_rates(part, fmrs=(), replicates=replicates, seed=seed) for part in usable]

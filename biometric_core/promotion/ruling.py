@@ -1,9 +1,9 @@
 """Both models on the same captures, now: is the challenger fit for release, and is it better?
 
-Pure: recognisers and captures in, a verdict with all its numbers out. `gate` acts on it.
+Pure: recognisers and captures in, a ruling with all its numbers out. `promote` acts on it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -52,7 +52,7 @@ def rule(
         champion: the model in use, None before the first.
         sets: captures by modality; those of subjects either was trained on are left out.
         config: `gate` and `release` decide.
-        latency: of the challenger, as `evaluate.latency` measures it.
+        latency: of the challenger, as `latency.latency` measures it.
         change: after drift, what changed.
 
     Raises:
@@ -61,34 +61,52 @@ def rule(
     unseen = _unseen(sets, challenger, champion)
     common = _common(challenger, champion)
     own = scored(challenger, unseen, common)
-    fused = own.comparisons.get(FUSED)
-    subjects = 0 if fused is None else len(np.unique(fused.subject_a[fused.mated]))
-    figures = {**_eers(own), "latency": dict(latency) if latency else None}
-    release_ok, reasons = check_release({**figures, "reasons": own.reasons}, config.release)
-    numbers = {
-        "subjects": subjects,
-        "captures": {modality.value: len(found) for modality, found in unseen.items()},
-        "challenger": figures,
-        "release": {"ok": release_ok, "reasons": reasons},
-    }
-    if subjects < config.gate.min_subjects:
-        reason = f"{subjects} test subjects with mated comparisons, gate.min_subjects is "
-        return Ruling(False, f"{reason}{config.gate.min_subjects}", numbers)
-    if not release_ok:
-        failed = [line for line in reasons if line.startswith("failed")]
-        return Ruling(False, "not fit for release: " + "; ".join(failed), numbers)
+    numbers = _numbers(own, unseen, latency, config)
+    unfit = _unfit(numbers, config.gate)
+    if unfit is not None:
+        return Ruling(False, unfit, numbers)
     if champion is None:
         return Ruling(True, "no champion yet, and every release threshold holds", numbers)
     other = scored(champion, unseen, common, own.codes)
-    numbers["champion"] = _eers(other)
-    pairs = {
-        modality: (other.comparisons[modality.value], own.comparisons[modality.value])
-        for modality in common
-        if modality.value in own.comparisons
-    }
+    pairs = _pairs(other, own, common)
     rows = None if change is None else {m: change.changed(unseen[m]) for m in pairs}
     found = compare(pairs, rows, config.gate)
-    return replace(found, numbers={**numbers, **found.numbers})
+    return replace(found, numbers={**numbers, "champion": _eers(other), **found.numbers})
+
+
+def _numbers(own: Scored, unseen: Sets, latency: Latency, config: Config) -> dict[str, Any]:
+    """What is on record of the challenger alone, whatever the ruling."""
+    fused = own.comparisons.get(FUSED)
+    figures = {**_eers(own), "latency": dict(latency) if latency else None}
+    ok, reasons = check_release({**figures, "reasons": own.reasons}, config.release)
+    return {
+        "subjects": 0 if fused is None else len(np.unique(fused.subject_a[fused.mated])),
+        "captures": {modality.value: len(found) for modality, found in unseen.items()},
+        "challenger": figures,
+        "release": {"ok": ok, "reasons": reasons},
+    }
+
+
+def _unfit(numbers: Mapping[str, Any], settings: Gate) -> str | None:
+    """Why a challenger can't become champion, whoever the champion is; None where it can."""
+    subjects, release = numbers["subjects"], numbers["release"]
+    if subjects < settings.min_subjects:
+        reason = f"{subjects} test subjects with mated comparisons, gate.min_subjects is "
+        return f"{reason}{settings.min_subjects}"
+    if not release["ok"]:
+        failed = [line for line in release["reasons"] if line.startswith("failed")]
+        return "not fit for release: " + "; ".join(failed)
+    return None
+
+
+def _pairs(
+    champion: Scored, challenger: Scored, common: Sequence[Modality]
+) -> dict[Modality, Pair]:
+    return {
+        modality: (champion.comparisons[modality.value], challenger.comparisons[modality.value])
+        for modality in common
+        if modality.value in challenger.comparisons
+    }
 
 
 def compare(
@@ -121,7 +139,7 @@ def compare(
 
 
 def conclude(found: Mapping[str, Improvement], settings: Gate) -> Ruling:
-    """The verdict on what was measured.
+    """The ruling on what was measured.
 
     Args:
         found: on `all` comparisons; after drift also on those with a changed capture (`new`) and

@@ -18,7 +18,38 @@ PENDING = "gate.pending"
 _DECISION_ID = "gate.decision_id"
 
 
-def last_day(drift_day: date | None, as_of: datetime | None) -> str | None:
+def open_question(
+    champion: str | None,
+    challenger: str,
+    *,
+    trigger: str,
+    drift_day: date | None,
+    as_of: datetime | None,
+    numbers: dict[str, Any],
+) -> Decision:
+    """What a decision is to answer; until then it reads as rejected, without a reason.
+
+    Args:
+        champion: the version in use; None before the first.
+        challenger: the version that is judged.
+        trigger: training, drift or manual.
+        drift_day: the first day of the drift that the challenger is to answer.
+        as_of: only captures taken before count; all when None.
+        numbers: what goes on record beside the figures.
+    """
+    return Decision(
+        decision=REJECTED,
+        reason="",
+        champion_version=champion,
+        challenger_version=challenger,
+        numbers=numbers,
+        trigger=trigger,
+        drift_day=drift_day.isoformat() if drift_day else None,
+        drift_until=_last_day(drift_day, as_of),
+    )
+
+
+def _last_day(drift_day: date | None, as_of: datetime | None) -> str | None:
     """The last day of a drift that an answer has seen."""
     if drift_day is None:
         return None

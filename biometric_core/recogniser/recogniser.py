@@ -279,7 +279,7 @@ class Recogniser:
         Args:
             embeddings: as in `closed_set`.
             present: as in `closed_set`.
-            kind: one of `models.spec.FUSIONS`; the model's own when None.
+            kind: one of `spec.FUSIONS`; the model's own when None.
         """
         with torch.inference_mode():
             return np.asarray(self._fused(embeddings, present, kind).numpy(), dtype=np.float32)
@@ -298,7 +298,7 @@ class Recogniser:
         return self.net.fuse(iris, fingerprint, torch.from_numpy(present), kind)
 
     def save(self, folder: Path) -> None:
-        """Write the recogniser as files (`recogniser_files`), each in one rename."""
+        """Write the recogniser as files (`files`), each in one rename."""
         files.write(folder, vars(self))
 
     @classmethod

@@ -37,9 +37,9 @@ def label(name: str) -> str:
     if name in _NAMES:
         return _NAMES[name]
     if found := _AT_FMR.fullmatch(name):
-        return f"FNMR at FMR {_percent(float(found[1]))}"
+        return f"FNMR at FMR {_level(float(found[1]))}"
     if found := _AT_DISCARD.fullmatch(name):
-        return f"{_percent(float(found[1]))} discarded"
+        return f"{_level(float(found[1]))} discarded"
     return name.replace("_", " ")
 
 
@@ -48,7 +48,13 @@ def reason_label(name: str) -> str:
     return ", ".join(label(part) for part in re.split(r"\.(?!\d)", name))
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """A share or a rate in percent, as measured ones are shown everywhere."""
+    return f"{100 * share:.2f} %"
+
+
+def _level(share: float) -> str:
+    """A share that somebody chose: no digit more than it has."""
     return f"{100 * share:.4g} %"
 
 
@@ -63,7 +69,7 @@ def number(name: str, value: Any) -> str:
     if not isinstance(value, float):
         return str(value)
     if name.startswith(_RATES) or name in _SHARES:
-        return f"{100 * value:.2f} %"
+        return percent(value)
     return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
 
 

@@ -74,25 +74,31 @@ def replay(
     Raises:
         SourceError: the source can't be read or holds no capture, or `out` holds another story.
     """
+    change = _sensor_change() if changed_sensor else None
+    settings = _settings(first_day, days, new_subjects_share, seed, change)
+    items = read_items(Path(source), config.ingest)
+    folder = Path(out)
+    _claim(folder, items, settings)
+    plan = deal_out(items, settings)
+    _lay_out(folder, plan, settings, change, config.ingest)
+    told = [_day(plan, settings, day) for day in range(days)]
+    return ReplayResult(str(folder / HISTORY), str(folder / INBOX), told)
+
+
+def _settings(
+    first_day: date,
+    days: int,
+    new_subjects_share: float,
+    seed: int,
+    change: "SensorChange | None",
+) -> Settings:
     if days < 1 or not 0 <= new_subjects_share < 1:
         raise SourceError(
             f"replay needs days >= 1 and new_subjects_share in [0, 1), "
             f"got {days} and {new_subjects_share}"
         )
-    change = _sensor_change() if changed_sensor else None
-    settings = Settings(
-        first_day.isoformat(), days, new_subjects_share, seed, _what_differs(change)
-    )
-    items = read_items(Path(source), config.ingest)
-    folder = Path(out)
-    _claim(folder, items, settings)
-    plan = deal_out(items, settings)
-    for item, day in track(plan, total=len(plan), description="laying out the days"):
-        last = day == days - 1
-        _write(folder, item, _day_folder(settings, day), change if last else None, config, seed)
-    return ReplayResult(
-        str(folder / HISTORY), str(folder / INBOX), [_day(plan, settings, d) for d in range(days)]
-    )
+    differs = _what_differs(change)
+    return Settings(first_day.isoformat(), days, new_subjects_share, seed, differs)
 
 
 def _sensor_change() -> "SensorChange":
@@ -143,21 +149,30 @@ def _digest_of(manifest: Path) -> object:
         return None
 
 
-def _write(
+def _lay_out(
     folder: Path,
-    item: Item,
-    day: PurePosixPath,
+    plan: list[tuple[Item, int | None]],
+    settings: Settings,
     change: "SensorChange | None",
-    config: Config,
-    seed: int,
+    limits: Ingest,
 ) -> None:
-    verbatim = folder / day / item.place(item.file.path.suffix.lower())
-    changed = folder / day / item.place(".png")
+    """Write every capture where it belongs; those of the last day as the changed sensor's."""
+    for item, day in track(plan, total=len(plan), description="laying out the days"):
+        last = day == settings.days - 1
+        place = folder / _day_folder(settings, day)
+        _write(place, item, change if last else None, limits, settings.seed)
+
+
+def _write(
+    folder: Path, item: Item, change: "SensorChange | None", limits: Ingest, seed: int
+) -> None:
+    verbatim = folder / item.place(item.file.path.suffix.lower())
+    changed = folder / item.place(".png")
     # Files appear by rename, so one that is there is whole.
     if verbatim.exists() or (change and changed.exists()):
         return
     data = item.file.read()
-    image = _with_change(data, item, change, config.ingest, seed) if change else None
+    image = _with_change(data, item, change, limits, seed) if change else None
     atomic_write(verbatim if image is None else changed, data if image is None else image)
 
 

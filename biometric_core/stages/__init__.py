@@ -1,1 +1,1 @@
-"""What can be run: file = command = function."""
+"""What can be run: file = function, and for most of them = command."""

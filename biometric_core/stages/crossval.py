@@ -1,4 +1,8 @@
-"""Cross-validation by subject: figures of the whole method on data sets, without the store."""
+"""Cross-validation by subject: figures of the whole method on data sets, without the store.
+
+Nothing of a fold's test subjects is used in its training, early stopping or calibration. For the
+latter two the share `splits.validation` of its training subjects is held out.
+"""
 
 import json
 import logging
@@ -29,12 +33,13 @@ from biometric_core.evaluation.figures import (
     score_galleries,
     usable_sets,
 )
+from biometric_core.evaluation.fold_means import mean_over_folds
 from biometric_core.evaluation.report import Evidence, write_report
 from biometric_core.imaging.iris.paint_out import PaintOut
-from biometric_core.matching.bootstrap import mean_of
 from biometric_core.matching.comparisons import pooled
 from biometric_core.recogniser import Recogniser
 from biometric_core.recogniser.recogniser import require_preprocessing
+from biometric_core.reporting.words import percent
 from biometric_core.schemas import Modality
 from biometric_core.storage.files import atomic_write
 from biometric_core.training.assembly import recogniser_of
@@ -52,18 +57,39 @@ class _Study:
     """What all folds share.
 
     Attributes:
+        prepared: what each source holds.
         sets: captures of all sources.
         config: how to train and measure.
         mated: sources with mated pairs by modality, where subjects are paired; else None.
         fused: whether some subject has mated pairs of all modalities that have any.
         pretrained: what is measured instead of training.
+        paint_out: what is painted over in every eye; None for nothing.
     """
 
+    prepared: Sequence[SourceSets]
     sets: Sets
     config: Config
     mated: chimera.Mated | None
     fused: bool
     pretrained: Recogniser | None
+    paint_out: str | None
+
+
+@dataclass(frozen=True)
+class _Tested:
+    """One fold.
+
+    Attributes:
+        report: its entry in `folds` of the result.
+        figures: what was measured, by name.
+        scored: what it was measured on.
+        training_seconds: next to nothing where a saved recogniser is measured.
+    """
+
+    report: dict[str, Any]
+    figures: dict[str, Measured]
+    scored: Scored
+    training_seconds: float
 
 
 def crossval(
@@ -80,26 +106,19 @@ def crossval(
 ) -> dict[str, Any]:
     """Train and measure once for each fold.
 
-    Nothing of a fold's test subjects is used in its training, early stopping or calibration.
-
     Args:
-        config: `training` and `evaluation` decide; `splits.validation` is the share of a fold's
-            training subjects that is held out for early stopping and calibration.
+        config: `training`, `evaluation` and `splits.validation` decide.
         sources: folders or zips; subjects of different sources are different people.
         folds: number of folds; every fold has its share of each source.
         out: a JSON file to write the result to.
         chimeric: pair subjects of different sources at random, `evaluation.chimeric_draws` times.
-        paint_out: a `PaintOut` value: paint it over in every eye. What is still recognised is not
-            the iris.
+        paint_out: a `PaintOut` value, painted over in every eye: what it leaves is not the iris.
         pretrained: measure what ships on all subjects; no training.
         recogniser: folder of a saved recogniser, which is measured instead of what ships.
         report: a folder for the performance card and its pictures.
 
     Returns:
-        `folds`, a list, and `mean`: each has figures as `figures.figures` describes them. In
-        `mean`, rates are means over the folds, their intervals come from resampling subjects within
-        each fold, and numbers of comparisons and subjects are totals. Chimeric figures are of all
-        draws pooled, with their spread over the draws in `draws`. `protocol` says how it was done.
+        `folds` and their `mean` (`fold_means`), figures as of `figures.figures`, and `protocol`.
 
     Raises:
         SourceError: a source can't be read.
@@ -107,49 +126,83 @@ def crossval(
         ModelError: the recogniser can't be read or needs another preprocessing.
     """
     start = time.monotonic()
+    _make_folders(out, report)  # now, not after all the training
+    study = _study(config, sources, chimeric, paint_out, FOLDER if pretrained else recogniser)
+    tested = _tested(study, _plan(study, folds))
+    result = _result(study, tested, start)
+    _write(result, study, tested, out, report)
+    return result
+
+
+def _make_folders(out: str | None, report: str | None) -> None:
     for path in (Path(report) if report else None, Path(out).parent if out else None):
         if path is not None:
-            path.mkdir(parents=True, exist_ok=True)  # now, not after all the training
-    folder = FOLDER if pretrained else recogniser
-    known = None if folder is None else _loaded(Path(folder), config)
+            path.mkdir(parents=True, exist_ok=True)
+
+
+def _study(
+    config: Config,
+    sources: Sequence[str],
+    chimeric: bool,
+    paint_out: str | None,
+    recogniser: str | Path | None,
+) -> _Study:
+    """Read and prepare everything; what is wrong with the recogniser is said first."""
+    known = None if recogniser is None else _loaded(Path(recogniser), config)
     painted = None if paint_out is None else PaintOut(paint_out)
     prepared = [prepare_source(config, source, painted) for source in sources]
     sets = merged([one.sets for one in prepared])
     mated = chimera.mated_sources(sets) if chimeric else None
-    study = _Study(sets, config, mated, _has_common_subject(sets), known)
-    plan = _plan(study, folds)
-    measured, reports, seen = [], [], []
-    training = 0.0
+    return _Study(prepared, sets, config, mated, _has_common_subject(sets), known, paint_out)
+
+
+def _tested(study: _Study, plan: Sequence[Fold]) -> list[_Tested]:
+    """Train and measure fold by fold."""
+    tested = []
     for number, fold in enumerate(plan, start=1):
         begun = time.monotonic()
         model = study.pretrained or _trained(study, fold, number)
-        training += time.monotonic() - begun
+        seconds = time.monotonic() - begun
         figures, found = _measure_fold(study, model, fold, number)
-        measured.append(figures)
-        seen.append(found)
-        reports.append({**_counts(fold), **records(figures, found.reasons, config)})
-        _log.info("fold %d of %d: %s", number, len(plan), _headline(reports[-1]))
-    result = {
+        report = {**_counts(fold), **records(figures, found.reasons, study.config)}
+        _log.info("fold %d of %d: %s", number, len(plan), _headline(report))
+        tested.append(_Tested(report, figures, found, seconds))
+    return tested
+
+
+def _result(study: _Study, tested: Sequence[_Tested], start: float) -> dict[str, Any]:
+    reports = [one.report for one in tested]
+    reasons = [report["reasons"] for report in reports]
+    return {
         "folds": reports,
-        "mean": _mean(measured, [report["reasons"] for report in reports], config),
+        "mean": mean_over_folds([one.figures for one in tested], reasons, study.config),
         "protocol": {
-            **_protocol(study, reports, prepared),
-            "paint_out": paint_out,
-            "painted_refused": sum(one.painted_refused for one in prepared),
-            "training_seconds": round(training, 1),
+            **_protocol(study, reports),
+            "paint_out": study.paint_out,
+            "painted_refused": sum(one.painted_refused for one in study.prepared),
+            "training_seconds": round(sum(one.training_seconds for one in tested), 1),
             "seconds": round(time.monotonic() - start, 1),
         },
     }
+
+
+def _write(
+    result: dict[str, Any],
+    study: _Study,
+    tested: Sequence[_Tested],
+    out: str | None,
+    report: str | None,
+) -> None:
     if out is not None:
         text = json.dumps(result, indent=2, allow_nan=False)
         atomic_write(Path(out), (text + "\n").encode())
     if report is not None:
-        write_report(Path(report), result, _evidence(study, seen), config)
-    return result
+        write_report(Path(report), result, _evidence(study, tested), study.config)
 
 
-def _evidence(study: _Study, folds: Sequence[Scored]) -> Evidence:
+def _evidence(study: _Study, tested: Sequence[_Tested]) -> Evidence:
     """The comparisons of all folds; chimeric ones are figures only, nobody's captures."""
+    folds = [one.scored for one in tested]
     names = [name for name in folds[0].comparisons if all(name in one.comparisons for one in folds)]
     return Evidence(
         comparisons={name: pooled([one.comparisons[name] for one in folds]) for name in names},
@@ -239,14 +292,12 @@ def _counts(fold: Fold) -> dict[str, int]:
 
 def _headline(report: Mapping[str, Any]) -> str:
     found = {name: report[name] for name in NAMES if report[name]}
-    return ", ".join(f"{name} EER {100 * values['eer']:.2f} %" for name, values in found.items())
+    return ", ".join(f"{name} EER {percent(values['eer'])}" for name, values in found.items())
 
 
-def _protocol(
-    study: _Study, reports: Sequence[Mapping[str, Any]], prepared: Sequence[SourceSets]
-) -> dict[str, Any]:
+def _protocol(study: _Study, reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     failures: dict[str, Counter[str]] = {}
-    for one in prepared:
+    for one in study.prepared:
         for modality, reasons in one.failures.items():
             failures.setdefault(modality.value, Counter()).update(reasons)
     config = study.config
@@ -261,7 +312,7 @@ def _protocol(
         **(pairing if study.mated is not None else {}),
         "subjects": sum(one["test_subjects"] for one in reports),
         "captures": {modality.value: len(found) for modality, found in study.sets.items()},
-        "sources": [_source(one) for one in prepared],
+        "sources": [_source(one) for one in study.prepared],
         "failures_to_acquire": {name: dict(reasons) for name, reasons in failures.items()},
         "seed": config.evaluation.seed,
         "config_digest": config.digest(),
@@ -276,35 +327,3 @@ def _source(one: SourceSets) -> dict[str, Any]:
         "captures": {modality.value: count for modality, count in one.captures.items()},
         "acquired": {modality.value: len(found) for modality, found in one.sets.items()},
     }
-
-
-def _mean(
-    measured: Sequence[Mapping[str, Measured]], reasons: Sequence[Mapping[str, str]], config: Config
-) -> dict[str, Any]:
-    """The mean over the folds; None for a name that some fold could not measure."""
-    why: dict[str, str] = {}
-    for fold in reasons:
-        why = {**fold, **why}
-    names = dict.fromkeys(name for figures in measured for name in figures)
-    means = {}
-    for name in names:
-        parts = [figures[name] for figures in measured if name in figures]
-        if len(parts) == len(measured):
-            means[name] = _mean_of_name(parts)
-        else:
-            why.setdefault(name, "not in every fold")
-    return records(means, why, config)
-
-
-def _mean_of_name(parts: Sequence[Measured]) -> Measured:
-    plain: dict[str, float | int | None] = {}
-    for name in parts[0].plain:
-        values = [value for part in parts if (value := part.plain[name]) is not None]
-        if len(values) < len(parts):
-            plain[name] = None
-        else:
-            plain[name] = sum(values) if name.startswith("n_") else float(np.mean(values))
-    rates = {name: mean_of([part.rates[name] for part in parts]) for name in parts[0].rates}
-    drawn = [name for name in parts[0].draws if all(name in part.draws for part in parts)]
-    draws = {name: np.mean([part.draws[name] for part in parts], axis=0) for name in drawn}
-    return Measured(rates, plain, draws)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from biometric_core.config import Config
-from biometric_core.data.capture_sets import load_captures
+from biometric_core.data.capture_sets import CaptureSet, Sets, load_captures
 from biometric_core.data.splits import reserved
 from biometric_core.errors import DataError
 from biometric_core.evaluation.cards import ModelFacts, model_card
@@ -21,7 +21,7 @@ from biometric_core.evaluation.report import Evidence, Written, facts_of, write_
 from biometric_core.promotion.release import check_release
 from biometric_core.recogniser import Recogniser
 from biometric_core.recogniser.recogniser import require_preprocessing
-from biometric_core.schemas import Split
+from biometric_core.schemas import Modality, Split
 from biometric_core.storage.files import atomic_write, writable
 from biometric_core.storage.store import Store
 from biometric_core.tracking import bundle, runs
@@ -63,13 +63,7 @@ def evaluate(config: Config, *, run_id: str, as_of: datetime | None = None) -> E
     store = Store.of(config)
     sets = load_captures(store, config, as_of=as_of)
     trained = list(recogniser.subjects)
-    test = {
-        m: s.select((s.split == Split.TEST) & ~np.isin(s.subject_id, trained))
-        for m, s in sets.items()
-    }
-    test = {modality: captures for modality, captures in test.items() if len(captures)}
-    if not test:
-        raise DataError("no captures of test subjects: ingest more people, or raise splits.test")
+    test = _test_sets(sets, trained)
     found = scored(recogniser, test)
     closed = closed_set_figures(recogniser, {m: s.select(reserved(s)) for m, s in sets.items()})
     values = {
@@ -91,6 +85,18 @@ def evaluate(config: Config, *, run_id: str, as_of: datetime | None = None) -> E
     written = log_evaluation(config, run_id, record, evidence, recogniser)
     drawn, cards = ([str(path) for path in paths] for paths in (written.pictures, written.cards))
     return EvaluateResult(values, release_ok, why, drawn, cards)
+
+
+def _test_sets(sets: Sets, trained: list[str]) -> dict[Modality, CaptureSet]:
+    """The captures of test subjects, less those of subjects that were trained on all the same."""
+    chosen = {
+        m: s.select((s.split == Split.TEST) & ~np.isin(s.subject_id, trained))
+        for m, s in sets.items()
+    }
+    test = {modality: captures for modality, captures in chosen.items() if len(captures)}
+    if not test:
+        raise DataError("no captures of test subjects: ingest more people, or raise splits.test")
+    return test
 
 
 def log_evaluation(

@@ -18,7 +18,7 @@ from biometric_core.parallel.progress import track
 from biometric_core.parallel.thread_limits import usable_cores
 from biometric_core.parallel.windowed import map_threads
 from biometric_core.schemas import TABLES
-from biometric_core.sources.reader import open_source
+from biometric_core.sources.reader import SourceFiles, open_source
 from biometric_core.sources.sensor_folders import sensor_of
 from biometric_core.storage.files import is_remote
 from biometric_core.storage.store import Store
@@ -66,7 +66,7 @@ def ingest(
     """Take the captures of a source in; doing it again adds nothing.
 
     Images are copied under the storage root by content, so the record no longer needs the source.
-    What lies in a folder `sensor=NAME` was taken by that sensor (`sources.sensor_folder`); of one
+    What lies in a folder `sensor=NAME` was taken by that sensor (`sources.sensor_folders`); of one
     image from two sensors the first counts, and the other is known.
     Files are taken in the order of their paths and committed some thousands at a time: a run
     that was cut short and is done again ends with the tables of an undisturbed one. Several runs at
@@ -91,15 +91,7 @@ def ingest(
     files = open_source(source, config.ingest)
     run = _Run(config, taken_at, sensor or _named_by(source) or config.source.sensor, kind)
     remote = is_remote(source) or is_remote(config.storage.root)
-    threads = _REMOTE_THREADS if remote else usable_cores()
-    examined = map_threads(run.intake, files, threads)
-    for file in track(examined, total=len(files), description="taking captures in"):
-        run.take(file)
-    run.commit()
-    result = run.result()
-    _log.info(
-        "took in %d captures, %d known, %d refused", result.added, result.known, result.refused
-    )
+    result = run.take_all(files, _REMOTE_THREADS if remote else usable_cores())
     _check_gates(config, result)
     return result
 
@@ -127,6 +119,18 @@ class _Run:
         self.quarantine: list[dict[str, Any]] = []
         self.seen = self.added = self.known = self.quarantined = 0
         self.reasons: Counter[str] = Counter()
+
+    def take_all(self, files: SourceFiles, threads: int) -> IngestResult:
+        """Examine the files in so many threads, and take them in the order of their paths."""
+        examined = map_threads(self.intake, files, threads)
+        for file in track(examined, total=len(files), description="taking captures in"):
+            self.take(file)
+        self.commit()
+        result = self.result()
+        _log.info(
+            "took in %d captures, %d known, %d refused", result.added, result.known, result.refused
+        )
+        return result
 
     def take(self, file: Examined) -> None:
         """Add one file, as a capture or as a refused file; of equal images the first one counts."""

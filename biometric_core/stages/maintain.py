@@ -21,6 +21,8 @@ from biometric_core.storage.store import Store
 from biometric_core.tracking import registry, runs
 
 _log = logging.getLogger(__name__)
+# What is written aside is renamed within seconds: a day later nobody is at it any more.
+_HALF_WRITTEN_HOURS = 24
 _VERSION_TAGS = {"features": "data_version", "captures": "captures_version"}
 
 
@@ -83,13 +85,10 @@ def maintain(config: Config) -> MaintainResult:
     hours, report_hours = 24 * config.storage.retention_days, 24 * config.storage.report_days
     compacted = {name: store.compact(name) for name in TABLES}
     deleted, freed = _forget_versions(store, kept, hours)
-    caches = _remove(_entries(store, "cache", apart="runs"), hours)
-    caches += _remove(_entries(store, "cache", "runs"), hours)
+    caches = _remove(_caches(store), hours)
     checkpoints = _remove(_entries(store, "checkpoints"), hours)
-    # What is written aside is renamed within seconds: a day later nobody is at it any more.
-    parts = _remove(sorted(store.path("images", "any").parent.rglob(".*")), 24)
-    reports = _remove(_entries(store, "evaluation"), report_hours)
-    reports += _remove(_entries(store, "reports", "data"), report_hours)
+    parts = _remove(_half_written(store), _HALF_WRITTEN_HOURS)
+    reports = _remove(_local_reports(store), report_hours)
     oldest = datetime.now(UTC).date() - timedelta(days=config.storage.report_days)
     result = MaintainResult(
         compacted={name: count for name, count in compacted.items() if count},
@@ -131,6 +130,19 @@ def _forget_versions(
 
 def _table_bytes(store: Store) -> int:
     return sum(size for _, size in store.files.list("tables"))
+
+
+def _caches(store: Store) -> list[Path]:
+    return [*_entries(store, "cache", apart="runs"), *_entries(store, "cache", "runs")]
+
+
+def _half_written(store: Store) -> list[Path]:
+    """Parts of images that are written aside."""
+    return sorted(store.path("images", "any").parent.rglob(".*"))
+
+
+def _local_reports(store: Store) -> list[Path]:
+    return [*_entries(store, "evaluation"), *_entries(store, "reports", "data")]
 
 
 def _entries(store: Store, *place: str, apart: str | None = None) -> list[Path]:

@@ -6,14 +6,16 @@ the drift state is read again from the store; an alarm stays pending until a dec
 
 import logging
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
 
 from biometric_core.config import Config
+from biometric_core.data.capture_sets import str_array
 from biometric_core.history import decisions
 from biometric_core.history.changes import Change, Sensor, named
 from biometric_core.history.decisions import Decision
@@ -31,6 +33,7 @@ from biometric_core.history.drift_table import (
     rows_of,
     sensor_of,
 )
+from biometric_core.schemas import start_of, utc
 from biometric_core.storage.store import Store
 from biometric_core.tracking.registry import Version, require
 
@@ -146,20 +149,29 @@ def _weigh(
         "days_since_last": days,
         "cooldown_days": config.retraining.cooldown_days,
     }
-    end = _start(day + timedelta(days=1)).isoformat()
-    if days is not None and days < config.retraining.cooldown_days:
-        reason = f"drift on {day}, but {days} days since {last} are within the cooldown"
-    elif captures < config.retraining.min_new_captures:
-        reason = f"drift on {day}, but only {captures} captures of known subjects since then"
-    elif not harm.worse:
-        reason = (
-            f"drift on {day}, but the champion's genuine scores are no lower on that day, "
+    found = tuple(sorted(sensors))
+    objection = _objection(numbers, last, harm)
+    if objection is not None:
+        reason = f"drift on {day}, but {objection}"
+        return RetrainPlan(False, reason, first.isoformat(), None, numbers, found)
+    reason = f"drift on {day}: {harm.told()}, {captures} new captures of known subjects"
+    end = start_of(day + timedelta(days=1)).isoformat()
+    return RetrainPlan(True, reason, first.isoformat(), end, numbers, found)
+
+
+def _objection(numbers: Mapping[str, Any], last: date | None, harm: "_Harm") -> str | None:
+    """Why a drift gets no new model now; None where it does."""
+    days, captures = numbers["days_since_last"], numbers["new_captures"]
+    if days is not None and days < numbers["cooldown_days"]:
+        return f"{days} days since {last} are within the cooldown"
+    if captures < numbers["min_new_captures"]:
+        return f"only {captures} captures of known subjects since then"
+    if not harm.worse:
+        return (
+            "the champion's genuine scores are no lower on that day, "
             "and no more captures fail to be acquired"
         )
-    else:
-        reason = f"drift on {day}: {harm.told()}, {captures} new captures of known subjects"
-        return RetrainPlan(True, reason, first.isoformat(), end, numbers, tuple(sorted(sensors)))
-    return RetrainPlan(False, reason, first.isoformat(), None, numbers, tuple(sorted(sensors)))
+    return None
 
 
 @dataclass(frozen=True)
@@ -218,10 +230,10 @@ class _Harm:
 
 def _labelled(store: Store, change: Change) -> int:
     """Captures of known subjects by sensors since they changed: others can't be trained on."""
-    since = pc.field("captured_at") >= _start(change.day)
+    since = pc.field("captured_at") >= start_of(change.day)
     rows = store.read("captures", ["subject_id", "modality", "sensor"], since)
     known = np.array([bool(subject) for subject in rows["subject_id"].to_pylist()], dtype=np.bool_)
-    modality, sensor = (np.array(rows[n].to_pylist(), np.str_) for n in ("modality", "sensor"))
+    modality, sensor = (str_array(rows[n].to_pylist()) for n in ("modality", "sensor"))
     return int(np.count_nonzero(known & change.concerns(modality, sensor)))
 
 
@@ -248,7 +260,7 @@ def _standing(days: list[Row], history: list[Decision], champion: str) -> str:
 def _forced(store: Store, made: RetrainPlan, trigger: str) -> RetrainPlan:
     times = store.read("captures", ["captured_at"])["captured_at"]
     newest: datetime | None = pc.max(times).as_py()
-    end = _start((newest or datetime.now(UTC)).date() + timedelta(days=1))
+    end = start_of((newest or datetime.now(UTC)).date() + timedelta(days=1))
     reason = f"forced ({trigger}) although: {made.reason}"
     return replace(made, retrain=True, reason=reason, as_of=end.isoformat())
 
@@ -258,10 +270,4 @@ def _last_day(champion: Version) -> date | None:
     as_of = champion.tags.get("as_of")
     if not as_of:
         return None
-    moment = datetime.fromisoformat(as_of)
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    return (moment - timedelta(microseconds=1)).date()
-
-
-def _start(day: date) -> datetime:
-    return datetime.combine(day, time(), tzinfo=UTC)
+    return (utc(datetime.fromisoformat(as_of)) - timedelta(microseconds=1)).date()

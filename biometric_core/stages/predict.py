@@ -56,12 +56,7 @@ class PredictResult:
 
 
 def predict(
-    config: Config,
-    *,
-    source: str,
-    out: str,
-    model: str = "champion",
-    embeddings: bool = False,
+    config: Config, *, source: str, out: str, model: str = "champion", embeddings: bool = False
 ) -> PredictResult:
     """Recognise every image of a source.
 
@@ -73,8 +68,7 @@ def predict(
         source: a folder, a .zip, either on an object store (`s3://`), or a .txt with one path a
             line (relative to the list). What an image shows follows from its path
             (`sources.layouts`). Ray workers on other machines must find it at the same path.
-        out: a .parquet or .csv file, a .delta folder or a Delta table; it appears, or is replaced,
-            as a whole or not at all.
+        out: a .parquet or .csv file, a .delta folder or a Delta table; written whole or not at all.
         model: alias or version in the registry.
         embeddings: add the embedding (in CSV a JSON list).
 
@@ -92,9 +86,8 @@ def predict(
     total, captures = _captures(source, config.ingest)
     executor = choose(config, max(0, total - _STARTUP_CAPTURES), _SECONDS_PER_CAPTURE)
     chunk = Chunk((), config, version, folder, embeddings, executor is not Executor.SEQUENTIAL)
-    chunks = _chunks(captures, chunk)
     failures = Counter[str]()
-    with closing(map_chunks(recognise_chunk, chunks, executor, config)) as done:
+    with closing(map_chunks(recognise_chunk, _chunks(captures, chunk), executor, config)) as done:
         write(Path(out), chunk.schema, _watched(done, total, failures))
     seconds = time.monotonic() - start
     _log.info("%d rows, %d failures, %s", total, failures.total(), executor)

@@ -13,14 +13,13 @@ from biometric_core.config import Config
 from biometric_core.data.capture_sets import CaptureSet, load_captures
 from biometric_core.errors import ModelError
 from biometric_core.history import decisions
-from biometric_core.history.changes import Change
-from biometric_core.history.decisions import PROMOTED, REJECTED, Decision
+from biometric_core.history.decisions import PROMOTED, Decision
 from biometric_core.imaging.preparation import preprocess_version
 from biometric_core.promotion.switch import (
     PENDING,
     finish_pending,
-    last_day,
     mark,
+    open_question,
     record,
     switch_champion,
     with_sensors,
@@ -28,7 +27,6 @@ from biometric_core.promotion.switch import (
 from biometric_core.schemas import Modality, Split
 from biometric_core.storage.store import Store
 from biometric_core.tracking import registry
-from biometric_core.tracking.registry import Version
 
 if TYPE_CHECKING:
     from biometric_core.promotion.ruling import Ruling
@@ -65,34 +63,23 @@ def promote(
     """
     finish_pending(config)
     store = Store.of(config)
+    challenger = _challenger(config, version)
+    champion = registry.champion_version(config)
+    sets = _test_sets(config, store, as_of)
+    numbers = {"data_digest": _data_digest(sets), "approved_by": approved_by}
+    question = open_question(
+        champion, challenger, trigger=trigger, drift_day=drift_day, as_of=as_of, numbers=numbers
+    )
+    return _answer(config, store, question, sets)
+
+
+def _challenger(config: Config, version: str | None) -> str:
+    """The version to judge; the alias `challenger` names it where nobody does."""
     with registry.locked(config):
         challenger = registry.require(config, version or registry.challenger_version(config))
         if PENDING in challenger.tags:  # cut off before the alias moved: it is judged again
             registry.untag(config, challenger.version, PENDING)
-    champion = registry.get(config, registry.CHAMPION)
-    sets = _test_sets(config, store, as_of)
-    question = Decision(
-        decision=REJECTED,
-        reason="",
-        champion_version=champion.version if champion else None,
-        challenger_version=challenger.version,
-        numbers={"data_digest": _data_digest(sets), "approved_by": approved_by},
-        trigger=trigger,
-        drift_day=drift_day.isoformat() if drift_day else None,
-        drift_until=last_day(drift_day, as_of),
-    )
-    history = decisions.read(store)
-    question = decisions.with_id(question, config, history)
-    known = decisions.on_record(question, history)
-    if known is not None:
-        mark(config, known)
-        registry.drop_alias(config, registry.CHALLENGER, challenger.version)
-        return replace(known, reused=True)
-    if champion is not None and champion.version == challenger.version:
-        return record(config, replace(question, reason="already champion"))
-    question = with_sensors(store, question)
-    verdict = _judge(config, store, champion, challenger, sets, question.change)
-    return _conclude(config, question, verdict)
+    return challenger.version
 
 
 def _test_sets(config: Config, store: Store, as_of: datetime | None) -> dict[Modality, CaptureSet]:
@@ -108,22 +95,35 @@ def _data_digest(sets: dict[Modality, CaptureSet]) -> str:
     return digest.hexdigest()[:16]
 
 
+def _answer(
+    config: Config, store: Store, question: Decision, sets: dict[Modality, CaptureSet]
+) -> Decision:
+    """The decision on record where the question was asked before, else a new one."""
+    history = decisions.read(store)
+    question = decisions.with_id(question, config, history)
+    known = decisions.on_record(question, history)
+    if known is not None:
+        mark(config, known)
+        registry.drop_alias(config, registry.CHALLENGER, question.challenger_version)
+        return replace(known, reused=True)
+    if question.champion_version == question.challenger_version:
+        return record(config, replace(question, reason="already champion"))
+    question = with_sensors(store, question)
+    return _conclude(config, question, _judge(config, store, question, sets))
+
+
 def _judge(
-    config: Config,
-    store: Store,
-    champion: Version | None,
-    challenger: Version,
-    sets: dict[Modality, CaptureSet],
-    change: Change | None,
+    config: Config, store: Store, question: Decision, sets: dict[Modality, CaptureSet]
 ) -> "Ruling":
     from biometric_core.evaluation.latency import latency
     from biometric_core.promotion.ruling import Ruling, rule
 
+    versions = {"challenger": question.challenger_version, "champion": question.champion_version}
     models = {}
-    for role, found in (("challenger", challenger), ("champion", champion)):
-        if found is None:
+    for role, version in versions.items():
+        if version is None:
             continue
-        models[role], _ = registry.load_recogniser(config, found.version)
+        models[role], _ = registry.load_recogniser(config, version)
         needed, made = models[role].preprocess_version, preprocess_version(config)
         if needed != made:
             reason = f"the {role} needs captures prepared as {needed}, but they are made as {made}"
@@ -135,7 +135,7 @@ def _judge(
             sets,
             config,
             latency=latency(models["challenger"], store, sets),
-            change=change,
+            change=question.change,
         )
     except (ModelError, ValueError) as error:  # scores that are no numbers, shapes that don't fit
         return Ruling(False, f"not measurable: {error}", {})

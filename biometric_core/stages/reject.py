@@ -5,8 +5,8 @@ from datetime import date, datetime
 
 from biometric_core.config import Config
 from biometric_core.history import decisions
-from biometric_core.history.decisions import REJECTED, Decision
-from biometric_core.promotion.switch import finish_pending, last_day, mark, record
+from biometric_core.history.decisions import Decision
+from biometric_core.promotion.switch import finish_pending, mark, open_question, record
 from biometric_core.storage.store import Store
 from biometric_core.tracking import registry
 
@@ -37,18 +37,14 @@ def reject(
         ServiceError: MLflow can't be reached.
     """
     finish_pending(config)
-    decision = Decision(
-        decision=REJECTED,
-        reason=reason,
-        champion_version=registry.champion_version(config),
-        challenger_version=registry.require(config, version).version,
-        numbers={"asked": "a person"},
-        trigger=trigger,
-        drift_day=drift_day.isoformat() if drift_day else None,
-        drift_until=last_day(drift_day, as_of),
+    champion = registry.champion_version(config)
+    challenger = registry.require(config, version).version
+    numbers = {"asked": "a person"}
+    question = open_question(
+        champion, challenger, trigger=trigger, drift_day=drift_day, as_of=as_of, numbers=numbers
     )
     history = decisions.read(Store.of(config))
-    decision = decisions.with_id(decision, config, history)
+    decision = decisions.with_id(replace(question, reason=reason), config, history)
     for known in history:
         if known.decision_id == decision.decision_id:
             mark(config, known)  # cut off between the row and the tags

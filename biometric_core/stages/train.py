@@ -97,21 +97,8 @@ def train(
     data = load_training_data(
         config, as_of, past_of(config, like) if like is not None else None, change
     )
-    digest = training_digest(data, config)
-    store = Store.of(config)
-    # A second call with the same data waits here, and then finds the run that the first one made.
-    with FileLock(store.path("locks", f"training-{digest}.lock")):
-        folder = store.path("checkpoints", digest)
-        known = None if force else _find(config, digest, "FINISHED")
-        if known is None:
-            unfinished = _find(config, digest, "RUNNING", "FAILED", "KILLED") if resume else None
-            run_id = _train(config, data, digest, folder, unfinished, resume)
-            info = runs.get_run(config, run_id)
-        else:
-            info = known
-            _log.info("run %s was trained on exactly these data: reused", info.run_id)
-        shutil.rmtree(folder, ignore_errors=True)  # a call that was killed may have left it
-    return _result(info, data, known is not None, time.perf_counter() - start)
+    info, reused = _found_or_trained(config, data, force, resume)
+    return _result(info, data, reused, time.perf_counter() - start)
 
 
 def past_of(config: Config, run_id: str) -> Past:
@@ -141,6 +128,27 @@ def past_of(config: Config, run_id: str) -> Past:
             f"says {wanted}: set `preprocess` back"
         )
     return found
+
+
+def _found_or_trained(
+    config: Config, data: TrainingData, force: bool, resume: bool
+) -> tuple[runs.RunInfo, bool]:
+    """The finished run, and whether it was there before."""
+    digest = training_digest(data, config)
+    store = Store.of(config)
+    # A second call with the same data waits here, and then finds the run that the first one made.
+    with FileLock(store.path("locks", f"training-{digest}.lock")):
+        folder = store.path("checkpoints", digest)
+        known = None if force else _find(config, digest, "FINISHED")
+        if known is None:
+            unfinished = _find(config, digest, "RUNNING", "FAILED", "KILLED") if resume else None
+            run_id = _train(config, data, digest, folder, unfinished, resume)
+            info = runs.get_run(config, run_id)
+        else:
+            info = known
+            _log.info("run %s was trained on exactly these data: reused", info.run_id)
+        shutil.rmtree(folder, ignore_errors=True)  # a call that was killed may have left it
+    return info, known is not None
 
 
 def _find(config: Config, digest: str, *states: str) -> runs.RunInfo | None:

@@ -24,7 +24,7 @@ SHARES = (0.3, 1.0)
 
 By cross-validation (docs/decisions/0007): 0.2 to 0.5 is best for irises, 0.1 to 0.3 for fingers.
 """
-FMRS = (0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0001)
+THRESHOLD_FMRS = (0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0001)
 
 
 def recogniser_of(
@@ -119,5 +119,5 @@ def _fitted(captures: CaptureSet, templates: Sequence[Templates], real: bool) ->
 
 def _thresholds(comparisons: Comparisons) -> dict[float, float]:
     non_mated = comparisons.scores[~comparisons.mated]
-    found = {fmr: error_rates.threshold_at_fmr(non_mated, fmr) for fmr in FMRS}
+    found = {fmr: error_rates.threshold_at_fmr(non_mated, fmr) for fmr in THRESHOLD_FMRS}
     return {fmr: value for fmr, value in found.items() if value is not None}

@@ -1,16 +1,12 @@
 """Fit the recogniser: resumable after any epoch, the same result for the same seed."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-
-import cv2
-import torch
 
 from biometric_core.config import Config
 from biometric_core.data.capture_sets import Sets
 from biometric_core.errors import DataError
+from biometric_core.parallel.thread_limits import torch_threads
 from biometric_core.training import checkpoint
 from biometric_core.training.batches import Classes
 from biometric_core.training.checkpoint import found_state
@@ -45,18 +41,27 @@ def fit(
         ModelError: the state found is damaged or a pickle, or the loss is not finite.
     """
     _check(train, validation, config)
+    fit_by = _fit_here
     if config.training.workers > 1:
         from biometric_core.training.ray_workers import fit_distributed
 
-        return fit_distributed(
-            train,
-            validation,
-            config,
-            checkpoint_dir=checkpoint_dir,
-            resume=resume,
-            on_epoch=on_epoch,
-        )
-    with _threads(config.training.threads):
+        fit_by = fit_distributed
+    return fit_by(
+        train, validation, config, checkpoint_dir=checkpoint_dir, resume=resume, on_epoch=on_epoch
+    )
+
+
+def _fit_here(
+    train: Sets,
+    validation: Sets,
+    config: Config,
+    *,
+    checkpoint_dir: Path | None,
+    resume: bool,
+    on_epoch: OnEpoch | None,
+) -> Fitted:
+    """`fit` in this process."""
+    with torch_threads(config.training.threads):
         trainer = Trainer(train, validation, config)
         if checkpoint_dir is not None and resume:
             found = found_state(checkpoint_dir, trainer.state.digest)
@@ -82,16 +87,3 @@ def _check(train: Sets, validation: Sets, config: Config) -> None:
     both = subjects & set(Classes.of(validation).subjects)
     if both:
         raise DataError(f"{len(both)} subjects are in training and validation: split by subject")
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Use `count` threads inside, as many as before afterwards."""
-    before = torch.get_num_threads(), cv2.getNumThreads()
-    torch.set_num_threads(count or before[0])
-    cv2.setNumThreads(count or before[1])
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before[0])
-        cv2.setNumThreads(before[1])

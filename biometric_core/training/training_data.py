@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -89,22 +90,32 @@ def load_training_data(
         raise DataError(
             f"no prepared captures before {as_of}: run `biometric ingest` and preprocess"
         )
-    last = max(found.captured_at.max() for found in sets.values()) + np.timedelta64(1, "us")
     chosen = _chosen({m: found.select(training_rows(found)) for m, found in sets.items()})
     data = TrainingData(
         emphasis.applied(chosen, config.training.seed) if emphasis else chosen,
         _chosen({m: found.select(found.split == Split.VALIDATION) for m, found in sets.items()}),
-        utc(as_of or last.astype(datetime)),
+        utc(as_of or _end(sets)),
         features,
         captures,
         emphasis,
     )
-    if data.subjects < config.training.min_subjects:
+    _require_subjects(data, config.training.min_subjects)
+    return data
+
+
+def _end(sets: Mapping[Modality, CaptureSet]) -> datetime:
+    """The first moment after all captures."""
+    last = max(found.captured_at.max() for found in sets.values())
+    end: datetime = (last + np.timedelta64(1, "us")).astype(datetime)
+    return end
+
+
+def _require_subjects(data: TrainingData, least: int) -> None:
+    if data.subjects < least:
         raise DataError(
             f"{data.subjects} training subjects with usable captures, training.min_subjects is "
-            f"{config.training.min_subjects}: ingest more people"
+            f"{least}: ingest more people"
         )
-    return data
 
 
 def _chosen(sets: dict[Modality, CaptureSet]) -> dict[Modality, CaptureSet]:

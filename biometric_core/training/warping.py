@@ -42,7 +42,7 @@ def warp(
             nothing dark bleeds in from there.
         masks: uint8 (N, H, W), above zero where usable.
         variant: int64 (N,): 0 is the true image, odd ones are mirrored, and an iris is rolled by
-            `variant // 2` quarters of a turn (`models.spec.variants`).
+            `variant // 2` quarters of a turn (`spec.variants`).
         generator: on the device of `images`.
 
     Returns:

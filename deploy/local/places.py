@@ -204,7 +204,13 @@ def _airflow_settings(
         # A loaded laptop answers late; that is no reason to fail a task.
         "WORKERS": {"EXECUTION_API_TIMEOUT": 30},
     }
-    env = {"AIRFLOW_HOME": str(layout.airflow)}
-    for section, values in settings.items():
-        env.update({f"AIRFLOW__{section}__{key}": str(value) for key, value in values.items()})
-    return env
+    return {"AIRFLOW_HOME": str(layout.airflow), **_variables(settings)}
+
+
+def _variables(settings: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """The environment variables that Airflow reads settings from, given by section and key."""
+    return {
+        f"AIRFLOW__{section}__{key}": str(value)
+        for section, values in settings.items()
+        for key, value in values.items()
+    }

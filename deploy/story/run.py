@@ -27,7 +27,7 @@ from deploy.local.places import Layout
 from deploy.local.stack import Stack, StackError
 from deploy.story.display import Display
 from deploy.story.seed import FIRST_DAY, STORY_FILE
-from deploy.story.summary import Summary
+from deploy.story.summary import Summary, and_p_value
 from deploy.story.world import switch_world
 
 TRAINING, MONITORING, RETRAINING = (
@@ -94,8 +94,8 @@ class Story:
         self._follow(day, run)
         verdict = self._result(run, "monitor")
         told = {name: verdict[name] for name in ("day", "alarm", "p_value", "report")}
-        p_value = "" if told["p_value"] is None else f", p = {told['p_value']:.4f}"
-        self.display.done(day, ("ALARM" if told["alarm"] else verdict["verdict"]) + p_value)
+        said = "ALARM" if told["alarm"] else verdict["verdict"]
+        self.display.done(day, said + and_p_value(told["p_value"]))
         return told, run
 
     def retrain(self, alarm: DagRun) -> dict[str, Any] | None:

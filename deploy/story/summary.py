@@ -56,8 +56,8 @@ class Summary:
         table.add_row("training", f"version {self.training['model_version']}, EER {eer}")
         for day in self.monitoring:
             verdict = "ALARM" if day["alarm"] else "no alarm"
-            p_value = "" if day["p_value"] is None else f", p = {day['p_value']:.4f}"
-            table.add_row(day["day"], f"{verdict}{p_value}, report {day['report'] or 'none'}")
+            verdict += and_p_value(day["p_value"])
+            table.add_row(day["day"], f"{verdict}, report {day['report'] or 'none'}")
         if self.retraining:
             told = self.retraining
             table.add_row("retraining", f"started by {told['triggered_by']}: {told['decision']}")
@@ -65,6 +65,11 @@ class Summary:
         table.add_row("champion", f"{self.champion['name']} version {self.champion['version']}")
         table.add_row("took", f"{self.seconds:.0f} s")
         console.print(table)
+
+
+def and_p_value(p_value: float | None) -> str:
+    """What follows a verdict: its p value; nothing where nothing was tested."""
+    return "" if p_value is None else f", p = {p_value:.4f}"
 
 
 def _percent(value: float | None) -> str:

@@ -1,10 +1,13 @@
 """A store with prepared captures of invented people, made in milliseconds: no images are read."""
 
 import functools
+import itertools
 import shutil
 import tempfile
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -69,52 +72,64 @@ def fill(
     store, captures, features = Store.of(config), [], []
     image_file = store.path("captures", "any.png")
     image_file.write_bytes(cv2.imencode(".png", np.zeros((40, 40), np.uint8))[1].tobytes())
-    shapes = {
-        Modality.IRIS: config.preprocess.iris_shape,
-        Modality.FINGERPRINT: config.preprocess.fingerprint_shape,
+    for subject, modality in itertools.product(range(subjects), modalities):
+        images = _images(config, subject, modality, impressions, noise)
+        for impression, image in zip(impressions, images, strict=True):
+            capture = _capture(subject, modality, impression, image)
+            captures.append({**capture, "sensor": sensor, "captured_at": day})
+            features.append(_feature(capture, image, preprocess_version(config)))
+    _append(store, "captures", captures)
+    _append(store, "features", features)
+
+
+def _images(
+    config: Config, subject: int, modality: Modality, impressions: range, noise: float
+) -> Iterator[np.ndarray]:
+    iris = modality is Modality.IRIS
+    shape = config.preprocess.iris_shape if iris else config.preprocess.fingerprint_shape
+    seed = (subject, list(Modality).index(modality))
+    pattern = np.random.default_rng(seed).normal(128, 60, shape)
+    for impression in impressions:
+        rng = np.random.default_rng((*seed, impression))
+        yield np.clip(pattern + rng.normal(0, noise, shape), 0, 255).astype(np.uint8)
+
+
+def _capture(
+    subject: int, modality: Modality, impression: int, image: np.ndarray
+) -> dict[str, Any]:
+    """A row of `captures`, but for its sensor and its time."""
+    return {
+        "capture_id": f"{subject:03}{modality.value[0]}{impression}",
+        "subject_id": f"s{subject:03}",
+        "modality": modality.value,
+        "position": "left" if modality is Modality.IRIS else "left_thumb",
+        "impression": impression,
+        "uri": "captures/any.png",
+        **_measures(image),
+        "split": SPLITS[subject % len(SPLITS)],
     }
-    for subject in range(subjects):
-        for modality in modalities:
-            position = "left" if modality is Modality.IRIS else "left_thumb"
-            shape = shapes[modality]
-            seed = (subject, list(Modality).index(modality))
-            pattern = np.random.default_rng(seed).normal(128, 60, shape)
-            for impression in impressions:
-                rng = np.random.default_rng((*seed, impression))
-                image = np.clip(pattern + rng.normal(0, noise, shape), 0, 255).astype(np.uint8)
-                name = f"{subject:03}{modality.value[0]}{impression}"
-                captures.append(
-                    {
-                        "capture_id": name,
-                        "subject_id": f"s{subject:03}",
-                        "modality": modality.value,
-                        "position": position,
-                        "impression": impression,
-                        "sensor": sensor,
-                        "uri": "captures/any.png",
-                        "captured_at": day,
-                        **_measures(image),
-                        "split": SPLITS[subject % len(SPLITS)],
-                    }
-                )
-                features.append(
-                    {
-                        "capture_id": name,
-                        "preprocess_version": preprocess_version(config),
-                        "modality": modality.value,
-                        "height": shape[0],
-                        "width": shape[1],
-                        "image": image.tobytes(),
-                        "mask": np.full(shape, 255, np.uint8).tobytes(),
-                        "quality": 0.5,
-                    }
-                )
-    for table, rows in (("captures", captures), ("features", features)):
-        columns = {
-            field.name: pa.array([row.get(field.name) for row in rows], field.type)
-            for field in TABLES[table]
-        }
-        store.append_new(table, pa.table(columns, schema=TABLES[table]))
+
+
+def _feature(capture: dict[str, Any], image: np.ndarray, version: str) -> dict[str, Any]:
+    """The row of `features` of a capture."""
+    return {
+        "capture_id": capture["capture_id"],
+        "preprocess_version": version,
+        "modality": capture["modality"],
+        "height": image.shape[0],
+        "width": image.shape[1],
+        "image": image.tobytes(),
+        "mask": np.full(image.shape, 255, np.uint8).tobytes(),
+        "quality": 0.5,
+    }
+
+
+def _append(store: Store, table: str, rows: list[dict[str, Any]]) -> None:
+    columns = {
+        field.name: pa.array([row.get(field.name) for row in rows], field.type)
+        for field in TABLES[table]
+    }
+    store.append_new(table, pa.table(columns, schema=TABLES[table]))
 
 
 def _measures(image: np.ndarray) -> dict[str, float]:

@@ -76,7 +76,7 @@ def encode(images: Iterable[UInt8Array], masks: Iterable[UInt8Array]) -> Minutia
     A sample that nbis can't read gets no minutiae, as one where it finds none.
 
     Args:
-        images: N of them, uint8 (H, W), as `fingerprint.prepare` makes them.
+        images: N of them, uint8 (H, W), as `normalisation.prepare` makes them.
         masks: N of them, uint8 (H, W), 0 off the finger.
 
     Raises:

@@ -49,7 +49,7 @@ def prepare(gray: UInt8Array, shape: tuple[int, int], what: PaintOut) -> Painted
         what: what is painted.
 
     Raises:
-        FailureToAcquire: as `iris.prepare` does of the unpainted eye.
+        FailureToAcquire: as `normalisation.prepare` does of the unpainted eye.
     """
     where = localisation.localise(gray)
     over = painted(gray, where, shape, what)

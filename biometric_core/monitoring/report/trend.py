@@ -12,8 +12,7 @@ from biometric_core.history.changes import Sensor
 from biometric_core.history.drift_table import FAILURE_RATE, QUALITY, TREND_PREFIX, by_day
 from biometric_core.monitoring.report.facts import GENUINE, Row, alarm_days, by_group, smallest_p
 from biometric_core.monitoring.windows import CURRENT
-from biometric_core.reporting.over_days import Line, Panel
-from biometric_core.reporting.over_days import trend as drawn
+from biometric_core.reporting.over_days import Line, Panel, trend
 from biometric_core.storage.store import Store
 
 SHOWN = timedelta(days=90)
@@ -44,7 +43,7 @@ def trend_picture(
         Panel("mean quality", _lines(_values(shown, QUALITY), rows)),
         Panel("failures to acquire in %", _lines(_values(shown, FAILURE_RATE, 100), rows)),
     ]
-    return drawn(panels, alarm_days(shown), _changes(store, shown))
+    return trend(panels, alarm_days(shown), _changes(store, shown))
 
 
 def _limits(settings: Monitoring) -> dict[str, float]:

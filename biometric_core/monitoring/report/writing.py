@@ -9,7 +9,7 @@ import math
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, date, datetime, time
+from datetime import date
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from biometric_core.monitoring.report.worst_probes import Example, worst_probes
 from biometric_core.monitoring.verdicts import Verdict
 from biometric_core.monitoring.windows import Group
 from biometric_core.reporting.page import templates
+from biometric_core.schemas import start_of
 from biometric_core.storage.files import atomic_write, writable
 from biometric_core.storage.store import Store
 from biometric_core.tracking.runs import log_report
@@ -64,29 +65,30 @@ def write_report(
     rows, earlier = rows_of(day, version, groups, verdicts), earlier_rows(store, day)
     told, looked_at = facts(rows, earlier), table(groups, rows)
     snapshot = _snapshot(config, told, rows, looked_at, groups)
-    html = page(
-        told,
-        looked_at,
-        trend_picture(store, rows, earlier, settings),
-        worst_probes(store, config, day, version, groups),
-        snapshot.get_html_str(as_iframe=False),
-        settings,
-    )
+    trend = trend_picture(store, rows, earlier, settings)
+    examples = worst_probes(store, config, day, version, groups)
+    evidently = snapshot.get_html_str(as_iframe=False)
+    html = page(told, looked_at, trend, examples, evidently, settings)
     uri = _write(store, day, html, _json(told, rows, snapshot))
     keep_run(config, day, snapshot, evidently_metrics.dashboard())
+    _log_run(config, told, rows, store.path(uri).parent)
+    return uri
+
+
+def _log_run(config: Config, told: Facts, rows: Sequence[Row], folder: Path) -> None:
+    """Keep the report's files and its numbers in MLflow."""
     log_report(
         config,
-        name=f"drift {day}",
-        directory=store.path(uri).parent,
+        name=f"drift {told.day}",
+        directory=folder,
         metrics=logged(rows),
         tags={
-            "day": day.isoformat(),
-            "model_version": version,
+            "day": told.day.isoformat(),
+            "model_version": told.version,
             "verdict": told.outcome.value,
             "alarm": str(told.outcome == Outcome.ALARM).lower(),
         },
     )
-    return uri
 
 
 def prepare_workspace(config: Config) -> Path:
@@ -110,7 +112,7 @@ def _snapshot(
         evidently_metrics.additional_data(rows, told, looked_at),
         groups,
         config.monitoring,
-        timestamp=datetime.combine(told.day, time(), tzinfo=UTC),
+        timestamp=start_of(told.day),
         metadata={"day": told.day.isoformat(), "model_version": told.version},
         tags=["drift", told.outcome.value],
         name=f"drift {told.day}",

@@ -1,6 +1,6 @@
 """Live-scan captures of generated fingers.
 
-The identity (`ridges.Finger`) is grown once; a capture adds what changes from touch to touch:
+The identity (`finger.Finger`) is grown once; a capture adds what changes from touch to touch:
 place, rotation, elastic skin, pressure, moisture, the area in contact, scratches, blur and noise.
 """
 

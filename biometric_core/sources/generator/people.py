@@ -79,11 +79,7 @@ def generate(
     people = config.generator.subjects if subjects is None else subjects
     repeats = config.generator.impressions if impressions is None else impressions
     number = config.generator.seed if seed is None else seed
-    for name, value, least in (("subjects", people, 1), ("impressions", repeats, 1)):
-        if value < least:
-            raise ConfigError(f"generator {name} must be at least {least}, got {value}")
-    if number < 0:
-        raise ConfigError(f"generator seed must not be negative, got {number}")
+    _check(people, repeats, number)
     folder = Path(out)
     _claim(folder, number)
     fingers = FINGER_ORDER[: config.generator.fingers]
@@ -94,6 +90,14 @@ def generate(
     written = sum(track(done, total=len(work), description="generating people"))
     images = people * repeats * (len(EYES) + len(fingers))
     return GenerateResult(out, images, written, round(time.monotonic() - start, 3))
+
+
+def _check(subjects: int, impressions: int, seed: int) -> None:
+    for name, value in (("subjects", subjects), ("impressions", impressions)):
+        if value < 1:
+            raise ConfigError(f"generator {name} must be at least 1, got {value}")
+    if seed < 0:
+        raise ConfigError(f"generator seed must not be negative, got {seed}")
 
 
 def _claim(folder: Path, seed: int) -> None:

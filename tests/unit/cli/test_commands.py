@@ -2,6 +2,7 @@ import json
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import pytest
 from typer.testing import CliRunner
@@ -59,6 +60,27 @@ def test_python_dash_m_is_the_same_command():
         [sys.executable, "-m", "biometric_core", "--version"], capture_output=True, text=True
     )
     assert re.fullmatch(r"biometric \d+\.\d+\.\d+\n", done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("told", "taken"),
+    [
+        ("2027-01-05", datetime(2027, 1, 5, tzinfo=UTC)),
+        ("2027-01-05T01:30:00", datetime(2027, 1, 5, 1, 30, tzinfo=UTC)),
+        ("2027-01-05T01:30:00+02:00", datetime(2027, 1, 4, 23, 30, tzinfo=UTC)),
+    ],
+)
+def test_captures_were_taken_at_a_time_in_utc_or_in_the_zone_it_names(monkeypatch, told, taken):
+    found = []
+
+    def ingest(config, *, captured_at, **_):
+        found.append(captured_at)
+        return {}
+
+    monkeypatch.setattr("biometric_core.stages.ingest.ingest", ingest)
+    result = run("ingest", "--source", "any", "--captured-at", told)
+    assert result.exit_code == 0, result.output
+    assert found == [taken]
 
 
 def test_errors_are_one_line_without_a_traceback(tmp_path):

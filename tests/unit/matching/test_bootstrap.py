@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from biometric_core.evaluation.figures import FMRS
 from biometric_core.matching import bootstrap, error_rates
 from biometric_core.matching.calibration import cllr
 from biometric_core.matching.comparisons import Comparisons, compare_all, identify
@@ -66,12 +67,16 @@ def test_each_replicate_is_the_figure_of_the_drawn_subjects(seed, ties):
         assert drawn == pytest.approx(curve.fnmr[index], abs=1e-9)
 
 
+def resampled_eer(comparisons, **settings):
+    return bootstrap.error_rates(comparisons, fmrs=(), **settings)["eer"]
+
+
 def test_values_are_the_plain_figures_and_lie_in_their_intervals():
     comparisons, identification = people(1, subjects=15)
-    found = bootstrap.error_rates(comparisons, replicates=200, seed=0)
+    found = bootstrap.error_rates(comparisons, fmrs=FMRS, replicates=200, seed=0)
     found["rank1"] = bootstrap.rank1_rate(identification, replicates=200, seed=0)
     assert found["eer"].value == error_rates.eer(comparisons.scores, comparisons.mated)
-    for fmr in (0.01, 0.001):
+    for fmr in FMRS:
         value = error_rates.fnmr_at_fmr(comparisons.scores, comparisons.mated, fmr)
         assert found[f"fnmr_at_fmr_{fmr:g}"].value == value
     for figure in found.values():
@@ -83,29 +88,27 @@ def test_values_are_the_plain_figures_and_lie_in_their_intervals():
 
 def test_an_interval_over_subjects_covers_the_truth():
     # The truth is the EER of a large population; 60 samples of 12 people each.
-    truth = bootstrap.error_rates(people(999, 250, captures=2)[0], replicates=10, seed=0)[
-        "eer"
-    ].value
+    truth = resampled_eer(people(999, 250, captures=2)[0], replicates=10, seed=0).value
     covered = 0
     for seed in range(60):
-        figure = bootstrap.error_rates(people(seed, 12, captures=3)[0], replicates=150, seed=seed)
-        interval = figure["eer"].interval(0.9)
+        figure = resampled_eer(people(seed, 12, captures=3)[0], replicates=150, seed=seed)
+        interval = figure.interval(0.9)
         covered += interval.low <= truth <= interval.high
     assert covered >= 45  # 54 expected
 
 
 def test_the_same_seed_gives_the_same_interval_whatever_the_chunks(monkeypatch):
     comparisons, _ = people(2, subjects=6)
-    one = bootstrap.error_rates(comparisons, replicates=50, seed=4)["eer"].drawn
+    one = resampled_eer(comparisons, replicates=50, seed=4).drawn
     monkeypatch.setattr(bootstrap, "_CHUNK_VALUES", 1)
-    two = bootstrap.error_rates(comparisons, replicates=50, seed=4)["eer"].drawn
+    two = resampled_eer(comparisons, replicates=50, seed=4).drawn
     np.testing.assert_array_equal(one, two)
-    assert (one != bootstrap.error_rates(comparisons, replicates=50, seed=5)["eer"].drawn).any()
+    assert (one != resampled_eer(comparisons, replicates=50, seed=5).drawn).any()
 
 
 def test_one_subject_or_one_kind_gives_no_interval():
     comparisons, identification = people(0, subjects=1)
-    figure = bootstrap.error_rates(comparisons, replicates=20, seed=0)["eer"]
+    figure = resampled_eer(comparisons, replicates=20, seed=0)
     assert figure.value is not None
     assert figure.interval(0.95).bounds() is None
     assert bootstrap.rank1_rate(identification, replicates=20, seed=0).interval(0.9).low is None
@@ -117,7 +120,7 @@ def test_one_subject_or_one_kind_gives_no_interval():
         np.array(["x", "y"]),
         np.array(["a", "a"]),
     )
-    figures = bootstrap.error_rates(mated, replicates=20, seed=0)
+    figures = bootstrap.error_rates(mated, fmrs=FMRS, replicates=20, seed=0)
     assert all(f.interval(0.95) == bootstrap.Interval(None, None, None) for f in figures.values())
     nothing = bootstrap.cllr_rate(mated, replicates=20, seed=0)
     assert nothing.interval(0.95) == bootstrap.Interval(None, None, None)
@@ -133,9 +136,7 @@ def with_noise(comparisons, sigma, seed=0):
 
 
 def difference(champion, challenger, confidence=0.95, **settings):
-    before, after = (
-        bootstrap.error_rates(one, **settings)["eer"] for one in (champion, challenger)
-    )
+    before, after = (resampled_eer(one, **settings) for one in (champion, challenger))
     return bootstrap.difference(after, before).interval(confidence)
 
 
@@ -159,7 +160,7 @@ def test_pairing_makes_the_interval_narrower_than_two_separate_ones():
     comparisons, _ = people(4, subjects=15)
     other = with_noise(comparisons, 0.02)
     paired = difference(comparisons, other, replicates=200, seed=0)
-    alone = bootstrap.error_rates(comparisons, replicates=200, seed=0)["eer"].interval(0.95)
+    alone = resampled_eer(comparisons, replicates=200, seed=0).interval(0.95)
     assert paired.high - paired.low < (alone.high - alone.low) / 2
 
 
@@ -181,10 +182,7 @@ def test_cllr_is_resampled_as_its_formula_says_with_the_subjects_weights():
 
 
 def test_mean_over_folds_is_resampled_within_each():
-    parts = [
-        bootstrap.error_rates(people(seed, 8)[0], replicates=300, seed=seed)["eer"]
-        for seed in range(3)
-    ]
+    parts = [resampled_eer(people(seed, 8)[0], replicates=300, seed=seed) for seed in range(3)]
     mean = bootstrap.mean_of(parts)
     assert mean.value == pytest.approx(np.mean([part.value for part in parts]))
     assert mean.drawn.std() == pytest.approx(
@@ -205,5 +203,5 @@ def test_five_hundred_replicates_of_twenty_thousand_pairs_take_seconds():
     comparisons, _ = people(5, subjects=20, captures=5)
     assert len(comparisons) == 19_900
     start = time.process_time()
-    bootstrap.error_rates(comparisons, replicates=500, seed=0)
+    bootstrap.error_rates(comparisons, fmrs=FMRS, replicates=500, seed=0)
     assert time.process_time() - start < 5

@@ -16,7 +16,7 @@ from biometric_core.monitoring.loading import load_groups
 from biometric_core.monitoring.report.facts import Facts, facts
 from biometric_core.monitoring.scoring_model import scoring_model
 from biometric_core.monitoring.windows import REFERENCE
-from biometric_core.sources.sensor_change import CHANGED as WORN
+from biometric_core.sources import sensor_change
 from biometric_core.sources.sensor_change import apply
 from biometric_core.stages.ingest import ingest
 from biometric_core.stages.monitor import MonitorResult, monitor
@@ -101,7 +101,7 @@ def test_folders_of_an_inbox_tell_drawn_eyes_of_two_sensors_apart(config, tmp_pa
             if door == "door-3":
                 image = cv2.imread(str(folder / path.name), cv2.IMREAD_GRAYSCALE)
                 rng = np.random.default_rng(int(path.name[:3]))
-                cv2.imwrite(str(folder / path.name), apply(image, WORN, rng))
+                cv2.imwrite(str(folder / path.name), apply(image, sensor_change.CHANGED, rng))
     for source, day in ((history, date(2026, 1, 1)), (inbox, DAY)):
         taken = datetime(day.year, day.month, day.day, tzinfo=UTC)
         ingest(config, source=str(source), captured_at=taken)
