@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 SOURCE ?=
 DATA   ?= ../shared/data
+# Tests beside each other: each takes a core and 2 GiB. What runs Airflow as a whole runs alone.
+AT_ONCE ?= --numprocesses auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 SCALE  ?= 900,10000,50000,100000
 COMPOSE := docker compose
 # As Compose finds it: given, in .env, or the default.
@@ -17,7 +19,7 @@ export DO_NOT_TRACK = 1
 unexport PYTHONDONTWRITEBYTECODE
 export SECRETS_DIR
 
-.PHONY: run ui stop test test-fast bench-recognition bench-data bench-drift secrets images up dev down logs backup restore test-containers test-containers-smoke engine have-secrets check format architecture lock clean clean-all help
+.PHONY: run ui stop test test-fast bench-recognition bench-data bench-start bench-drift secrets images up dev down logs backup restore test-containers test-containers-smoke engine have-secrets check format architecture lock clean clean-all help
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -43,16 +45,20 @@ stop: $(READY)  ## End what `make ui` started
 	@$(BIN)/python -m deploy.local.stack stop
 
 test: $(READY)  ## All tests that need no container engine
-	$(BIN)/python -m pytest -m "not containers"
+	$(BIN)/python -m pytest -m system
+	$(BIN)/python -m pytest -m "not system and not containers" $(AT_ONCE)
 
 test-fast: $(READY)  ## Only the quick ones
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(AT_ONCE)
 
 bench-recognition: $(READY)  ## Error rates on real captures, and speed  [DATA=folder]
 	$(BIN)/python -m benchmarks.recognition --data "$(DATA)"
 
 bench-data: $(READY)  ## Speed and memory of the data path  [DATA=folder] [SCALE=900,10000,...]
 	$(BIN)/python -m benchmarks.data --data "$(DATA)" --scale "$(SCALE)"
+
+bench-start: $(READY)  ## What a task pays before it works
+	$(BIN)/python -m benchmarks.start
 
 bench-drift: $(READY)  ## False alarms, detection, false and missed promotions  [DATA=folder]
 	$(BIN)/python -m benchmarks.drift --data "$(DATA)"

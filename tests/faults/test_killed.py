@@ -39,7 +39,7 @@ def test_a_run_killed_at_20_random_moments_ends_like_one_that_was_not(people, tm
 @pytest.mark.slow
 def test_training_registration_and_switch_of_champions_killed_anywhere_end_as_if_not(tmp_path):
     print(f"BIOMETRIC_FAULT_SEED={SEED}")  # pytest shows it where the test fails
-    command = [sys.executable, "-m", "tests.faults.killed_stages", str(tmp_path), str(SEED), "8"]
+    command = [sys.executable, "-m", "tests.faults.killed_stages", str(tmp_path), str(SEED), "4"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     undisturbed, *others = [json.loads(line) for line in done.stdout.splitlines()]
@@ -51,7 +51,7 @@ def test_training_registration_and_switch_of_champions_killed_anywhere_end_as_if
     attempts = re.findall(r"killed (.*)", done.stderr)
     different = [told for told, one in zip(attempts, others, strict=True) if one != undisturbed]
     assert not different, (different, others)
-    assert len(attempts) > 1 + 8 + 10, "at a state, at random, and at each change of the registry"
+    assert len(attempts) > 1 + 4 + 10, "at a state, at random, and at each change of the registry"
     went_on = re.search(
         r"killed at its first state.*?going on after epoch (\d+)\n.*?^epoch (\d+)/",
         done.stderr,
