@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 SOURCE ?=
 DATA   ?= ../shared/data
-# Tests beside each other: each takes a core and 2 GiB. What runs Airflow as a whole runs alone.
+# Tests beside each other: each takes a core and 2 GiB.
 AT_ONCE ?= --numprocesses auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 SCALE  ?= 900,10000,50000,100000
 COMPOSE := docker compose
@@ -45,8 +45,7 @@ stop: $(READY)  ## End what `make ui` started
 	@$(BIN)/python -m deploy.local.stack stop
 
 test: $(READY)  ## All tests that need no container engine
-	$(BIN)/python -m pytest -m system
-	$(BIN)/python -m pytest -m "not system and not containers" $(AT_ONCE)
+	$(BIN)/python -m pytest -m "not containers" $(AT_ONCE)
 
 test-fast: $(READY)  ## Only the quick ones
 	$(BIN)/python -m pytest $(AT_ONCE)

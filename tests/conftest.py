@@ -2,13 +2,38 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from biometric_core.config import Config, load_config
 from tests.support.object_store import environment, new_bucket, object_store_server
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long begins first, so that no core is left alone with it in the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    system = {item.path for item in items if item.get_closest_marker("system")}
+    items.sort(key=lambda item: (item.path not in system, item.path not in slow))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Tests of a module share its world in one process; one Airflow as a whole runs at a time."""
+    return OneSystemAtOnce(config, log)
+
+
+class OneSystemAtOnce(LoadScopeScheduling):
+    """All modules of `tests/system` go to one worker, one after the other."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return (
+            "tests/system" if nodeid.startswith("tests/system/") else super()._split_scope(nodeid)
+        )
 
 
 @pytest.fixture
