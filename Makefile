@@ -39,10 +39,10 @@ run: $(READY)  ## The whole story: train, watch, alert, retrain, promote  [SOURC
 	@$(BIN)/python -m deploy.story.run $(if $(SOURCE),--source "$(SOURCE)")
 
 ui: $(READY)  ## Leave Airflow, MLflow and the reports running; prints addresses and password
-	@$(BIN)/python -m deploy.local.stack up
+	@$(BIN)/python -m deploy.local.ui up
 
 stop: $(READY)  ## End what `make ui` started
-	@$(BIN)/python -m deploy.local.stack stop
+	@$(BIN)/python -m deploy.local.ui stop
 
 test: $(READY)  ## All tests that need no container engine
 	$(BIN)/python -m pytest -m system
@@ -122,7 +122,7 @@ lock: $(READY)  ## Pin what pyproject.toml asks for anew
 	  --no-emit-index-url --no-header --no-annotate --python-version 3.11
 
 clean:  ## Remove what runs have made (var/)
-	@if [ -x $(BIN)/python ]; then $(BIN)/python -m deploy.local.stack stop; fi
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m deploy.local.ui stop; fi
 	rm -rf var
 
 clean-all: clean  ## Remove the virtual environment as well
