@@ -93,7 +93,7 @@ class Display:
             step.told = time.monotonic()
             at = step.told - self._began
             note = f": {step.note}" if step.note else ""
-            took = f" ({step.seconds:.0f} s)" if step.seconds else ""
+            took = f" ({step.seconds:.0f} s)" if (step.seconds or 0) >= 1 else ""
             self.console.print(
                 f"[{at:5.0f} s] {step.label} {step.state}{note}{took}", markup=False, soft_wrap=True
             )
