@@ -164,6 +164,7 @@ class Stack:
         try:
             self._wait_for_head()
         except StackError:
+            self.check()  # of all other parts
             self.say("Ray, which did not start: once more")
             (tracked,) = (process for process in self.processes if process.name == "ray")
             end([tracked])

@@ -37,6 +37,7 @@ def up(layout: Layout, display: Display) -> tuple[Stack, str]:
             try:
                 stack.wait_for_ray()
             except StackError as error:
+                stack.check()  # of all other parts
                 without_ray = str(error)
         except BaseException:
             stack.close()
