@@ -27,22 +27,23 @@ help:  ## List the targets
 
 $(READY): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "error: no python3 found: install Python 3.11 or newer" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: $(PYTHON) is older than 3.11: make PYTHON=/path/to/python3.11" >&2; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@echo "installing what requirements.lock names into $(VENV) (minutes the first time)"
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/python deploy/local/install.py -r requirements.lock
+	@$(BIN)/python deploy/local/install.py --no-deps --editable .
 	@touch $@
 
 run: $(READY)  ## The whole story: train, watch, alert, retrain, promote  [SOURCE=folder or zip]
 	@$(BIN)/python -m deploy.story.run $(if $(SOURCE),--source "$(SOURCE)")
 
 ui: $(READY)  ## Leave Airflow, MLflow and the reports running; prints addresses and password
-	@$(BIN)/python -m deploy.local.stack up
+	@$(BIN)/python -m deploy.local.ui up
 
 stop: $(READY)  ## End what `make ui` started
-	@$(BIN)/python -m deploy.local.stack stop
+	@$(BIN)/python -m deploy.local.ui stop
 
 test: $(READY)  ## All tests that need no container engine
 	$(BIN)/python -m pytest -m "not containers" $(AT_ONCE)
@@ -104,24 +105,24 @@ have-secrets:
 	  { echo "error: no secrets in $(SECRETS_DIR)/: run \`make secrets\` first" >&2; exit 1; }
 
 check: $(READY)  ## Lint, format, types, import rules
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+	$(BIN)/python -c 'from importlinter.cli import lint_imports_command as lint; lint()'
 
 format: $(READY)  ## Format the code
-	$(BIN)/ruff check --fix .
-	$(BIN)/ruff format .
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/python -m ruff format .
 
 architecture: $(READY)  ## Draw the packages into docs/architecture.md
 	$(BIN)/python -m docs.packages
 
 lock: $(READY)  ## Pin what pyproject.toml asks for anew
-	$(BIN)/uv pip compile --quiet pyproject.toml --extra dev --group worker --output-file requirements.lock \
+	$(BIN)/python -m uv pip compile --quiet pyproject.toml --extra dev --group worker --output-file requirements.lock \
 	  --no-emit-index-url --no-header --no-annotate --python-version 3.11
 
 clean:  ## Remove what runs have made (var/)
-	@if [ -x $(BIN)/python ]; then $(BIN)/python -m deploy.local.stack stop; fi
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m deploy.local.ui stop; fi
 	rm -rf var
 
 clean-all: clean  ## Remove the virtual environment as well

@@ -58,8 +58,13 @@ def choose(config: Config, items: int, seconds_per_item: float) -> Executor:
 
 
 def ray_address(config: Config) -> str | None:
-    """The Ray cluster to join: from the configuration, else from the environment."""
-    return config.ray.address or os.environ.get("RAY_ADDRESS") or None
+    """The Ray cluster to join: from the configuration, else from the environment.
+
+    Returns:
+        None where one is to be started on this machine (`local` says so, as it does to Ray).
+    """
+    address = (config.ray.address or os.environ.get("RAY_ADDRESS") or "").strip()
+    return None if address in ("", "local") else address
 
 
 def processes(config: Config) -> int:

@@ -104,6 +104,11 @@ def keep_secrets(layout: Layout) -> dict[str, str]:
     return known
 
 
+def shown(path: Path) -> str:
+    """A path as people look for it: from the repository where it is inside."""
+    return str(path.relative_to(REPOSITORY)) if path.is_relative_to(REPOSITORY) else str(path)
+
+
 def write_private(path: Path, text: str) -> None:
     """Write `text` aside with mode 0600 and rename it to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,8 +11,9 @@ from pathlib import Path
 
 import psutil
 
-from deploy.local.places import REPOSITORY
+from deploy.local.places import REPOSITORY, shown
 
+_AN_ERROR = re.compile(r"\s*(error:|[\w.]*(Error|Exception)\b)")
 _CLOCK_SLACK = 0.05  # seconds by which two readings of one start time may differ
 
 
@@ -38,6 +40,13 @@ class Tracked:
         path = Path(self.log)
         text = path.read_text(errors="replace") if path.is_file() else ""
         return "\n".join(text.splitlines()[-lines:])
+
+    def last_words(self) -> str:
+        """In one line: the last error in what it has said, else its last line; and the log."""
+        lines = [line for line in self.tail(100).splitlines() if line.strip()]
+        errors = [line for line in lines if _AN_ERROR.match(line)]
+        said = [*lines, *errors][-1].strip()[:300] if lines else "it said nothing"
+        return f"{said}; its log: {shown(Path(self.log))}"
 
     def members(self) -> list[psutil.Process]:
         """The process, what belongs to its session, and all their descendants."""

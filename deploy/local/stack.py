@@ -1,11 +1,6 @@
-"""Airflow, a Ray head and (for people) MLflow's and Evidently's pages, as local processes.
+"""Airflow, a Ray head and (for people) MLflow's and Evidently's pages, as local processes."""
 
-`python -m deploy.local.stack up` leaves them running, `stop` ends exactly those.
-"""
-
-import argparse
 import json
-import logging
 import os
 import shutil
 import subprocess
@@ -22,16 +17,17 @@ from typing import Any
 import httpx
 
 from biometric_core.history.decisions import Decision, read
+from biometric_core.parallel.patience import patience, ray_start_limits
 from biometric_core.storage.store import Store
-from deploy.local.airflow_api import AirflowApi, AirflowApiError
+from deploy.local.airflow_api import AirflowApi
 from deploy.local.places import (
     POOL_SLOTS,
-    REPOSITORY,
     USER,
     Layout,
     Ports,
     environment,
     keep_secrets,
+    shown,
     write_private,
 )
 from deploy.local.processes import Tracked, end, start
@@ -42,12 +38,12 @@ AIRFLOW_PARTS = ("api-server", "scheduler", "dag-processor")
 PAGES = {"mlflow": "/health", "reports": "/api/version"}  # and what answers when they are up
 LASTING = (*AIRFLOW_PARTS, "ray", *PAGES)
 _PORTS = {field.name for field in fields(Ports)}
-_READY_WITHIN = 240.0
-_log = logging.getLogger(__name__)
+_READY_WITHIN = 240.0  # seconds, on a machine that does nothing else
+_WAITED_FOR = {"migrate": "Airflow's database", "registry": "MLflow's database", "data": "the data"}
 
 
 class StackError(Exception):
-    """A part of the stack doesn't start or has ended; the message holds the end of its log."""
+    """A part of the stack doesn't start or has ended; the message names its log."""
 
 
 class Stack:
@@ -65,7 +61,9 @@ class Stack:
         self.processes: list[Tracked] = []
         self._handles: dict[str, subprocess.Popen[bytes]] = {}
         self._ray_folder: Path | None = None
+        self._ray_up = False
         self.env: dict[str, str] = {}
+        self.say: Callable[[str], object] = str  # is told again and again what is waited for
         self._api: AirflowApi | None = None
 
     @classmethod
@@ -77,7 +75,7 @@ class Stack:
         stack = cls.__new__(cls)
         stack.layout, stack.kind, stack.ports = layout, "ui", Ports(**told["ports"])
         stack.processes = [Tracked(**process) for process in told["processes"]]
-        stack._handles, stack._api = {}, None
+        stack._handles, stack._api, stack._ray_up, stack.say = {}, None, True, str
         stack._ray_folder = Path(told["ray_folder"]) if told["ray_folder"] else None
         stack.env = environment(layout, stack.ports, watch_files=True)
         whole = all(process.running for process in stack.processes)
@@ -105,8 +103,12 @@ class Stack:
         """End what an earlier, broken-off run has left and start on database and Ray."""
         stop(self.layout)
         self.env = environment(self.layout, self.ports, watch_files=self.kind == "ui")
-        self.spawn("migrate", ["airflow", "db", "migrate"])
+        self.env = {**ray_start_limits(), **self.env}
+        self.spawn("migrate", ["python", "-m", "airflow", "db", "migrate"])
         self._ray_folder = Path(tempfile.mkdtemp(prefix="bio-ray-"))  # sockets need a short path
+        # Ray starts its processes through a shell, which a space or a bracket in the interpreter's
+        # path would stop: this way to it has neither.
+        (self._ray_folder / "venv").symlink_to(sys.prefix)
         self.spawn("ray", self._ray_command())
 
     def finish(self) -> None:
@@ -116,7 +118,8 @@ class Stack:
         # Logs are read from the files: no server for them, whose port could clash.
         scheduler = ["python", "-m", "deploy.preloaded", "scheduler", "--skip-serve-logs"]
         for part in AIRFLOW_PARTS:
-            self.spawn(part, scheduler if part == "scheduler" else ["airflow", part])
+            usual = ["python", "-m", "airflow", part]
+            self.spawn(part, scheduler if part == "scheduler" else usual)
         self._until(self.healthy, "Airflow")
         self._until(lambda: self._dags_parsed(began), "the DAG processor")
         self.api.ensure_pool(POOL, POOL_SLOTS, "Stages that fill a machine")
@@ -124,8 +127,11 @@ class Stack:
             self.api.unpause(dag_id)
 
     def spawn(self, name: str, command: Sequence[str]) -> Tracked:
-        """Start a program of the virtual environment (by its name) as part of the stack."""
-        whole = [str(Path(sys.executable).with_name(command[0])), *command[1:]]
+        """Start a program as part of the stack; `python` is the one that runs this.
+
+        The virtual environment's scripts aren't used: they depend on the name of its folder.
+        """
+        whole = [sys.executable if command[0] == "python" else command[0], *command[1:]]
         log = self.layout.logs / f"{name}.log"
         tracked, handle = start(name, whole, self.env, log)
         self.processes.append(tracked)
@@ -140,21 +146,43 @@ class Stack:
             StackError: it failed, or takes longer than `timeout` seconds.
         """
         tracked = next(process for process in self.processes if process.name == name)
-        try:
-            status = self._handles[name].wait(timeout)
-        except subprocess.TimeoutExpired as error:
-            raise StackError(
-                f"{name} takes longer than {timeout:.0f} s\n{tracked.tail()}"
-            ) from error
+        handle = self._handles[name]
+        self._until(lambda: handle.poll() is not None, _WAITED_FOR.get(name, name), timeout)
         self.processes.remove(tracked)
         self._remember()
-        if status:
-            raise StackError(f"{name} ended with status {status}:\n{tracked.tail()}")
+        if handle.returncode:
+            raise StackError(
+                f"{name} ended with status {handle.returncode}: {tracked.last_words()}"
+            )
 
     def wait_for_ray(self) -> None:
-        """Wait until the Ray head takes work."""
-        ray = next(process for process in self.processes if process.name == "ray")
-        self._until(lambda: "Ray runtime started" in ray.tail(200), "Ray")
+        """Wait until the Ray head takes work; one that doesn't start is started once more.
+
+        Raises:
+            StackError: it didn't start the second time either; all else runs on.
+        """
+        try:
+            self._wait_for_head()
+        except StackError:
+            self.check()  # of all other parts
+            self.say("Ray, which did not start: once more")
+            (tracked,) = (process for process in self.processes if process.name == "ray")
+            end([tracked])
+            self.processes.remove(tracked)
+            self.spawn("ray", self._ray_command())
+            self._wait_for_head()
+        self._ray_up = True
+
+    def _wait_for_head(self) -> None:
+        (head,) = (process for process in self.processes if process.name == "ray")
+
+        def up() -> bool:
+            started = "Ray runtime started" in head.tail(200)
+            if not started and not head.running:
+                raise StackError(f"Ray doesn't start: {head.last_words()}")
+            return started
+
+        self._until(up, "Ray")
 
     def wait_for_pages(self) -> None:
         """Wait until MLflow's and Evidently's pages answer."""
@@ -174,10 +202,14 @@ class Stack:
             return False
 
     def check(self) -> None:
-        """Raise a StackError with the end of the log when a lasting part has ended."""
+        """Raise a StackError that names the log when a lasting part has ended.
+
+        Ray is one from when it takes work; what happens before, `wait_for_ray` tells.
+        """
         for process in self.processes:
-            if process.name in LASTING and not process.running:
-                raise StackError(f"{process.name} has ended:\n{process.tail()}")
+            lasting = process.name in LASTING and (process.name != "ray" or self._ray_up)
+            if lasting and not process.running:
+                raise StackError(f"{process.name} has ended: {process.last_words()}")
 
     def decisions(self) -> list[Decision]:
         """What is on record, the oldest first."""
@@ -206,25 +238,28 @@ class Stack:
         if len(fresh) == len(DAGS):
             return True
         if errors := self.api.import_errors():
-            raise StackError("a DAG file can't be imported:\n" + "\n".join(errors))
+            last = " ".join(errors[0].split())[-300:]
+            raise StackError(f"{len(errors)} DAG files can't be imported, the first: {last}")
         return False
 
-    def _until(self, done: Callable[[], bool], what: str) -> None:
-        limit = time.monotonic() + _READY_WITHIN
+    def _until(self, done: Callable[[], bool], what: str, within: float | None = None) -> None:
+        within = within or patience(_READY_WITHIN)
+        limit = time.monotonic() + within
         while not done():
             self.check()
+            self.say(f"waiting for {what}")
             if time.monotonic() > limit:
-                tails = "\n".join(
-                    f"--- {process.name}\n{process.tail(10)}" for process in self.processes
-                )
-                raise StackError(f"{what} isn't ready after {_READY_WITHIN:.0f} s\n{tails}")
+                logs = shown(self.layout.logs)
+                raise StackError(f"{what} isn't ready after {within:.0f} s; logs: {logs}")
             time.sleep(0.5)
 
     def _ray_command(self) -> list[str]:
         cpus = int(os.environ.get("BIOMETRIC__RAY__NUM_CPUS") or os.cpu_count() or 1)
         store = int(os.environ.get("BIOMETRIC__RAY__OBJECT_STORE_MB") or 256) * 2**20
+        interpreter = Path(sys.executable).relative_to(sys.prefix)
         return [
-            *("ray", "start", "--head", "--block", f"--port={self.ports.ray}"),
+            *(f"{self._ray_folder}/venv/{interpreter}", "-m", "ray.scripts.scripts"),
+            *("start", "--head", "--block", f"--port={self.ports.ray}"),
             *("--node-ip-address=127.0.0.1", f"--ray-client-server-port={self.ports.ray_client}"),
             *("--min-worker-port=0", "--max-worker-port=0", f"--num-cpus={cpus}"),
             *(f"--object-store-memory={store}", "--include-dashboard=false"),
@@ -266,66 +301,5 @@ def stop(layout: Layout) -> int:
     return running
 
 
-def up(layout: Layout) -> Stack:
-    """Airflow, Ray and all pages, left running; the running ones when they are up already."""
-    stack = Stack.running(layout)
-    if stack is None:
-        stop(layout)  # before ports are chosen, so that it gets those again that people know
-        stack = Stack(layout, "ui")
-        try:
-            stack.begin()
-            stack.spawn("registry", ["python", "-m", "deploy.story.seed", "registry"])
-            stack.finish()
-            stack.wait("registry")
-            stack.spawn("mlflow", _mlflow_command(stack))
-            stack.spawn("reports", _reports_command(stack))
-            stack.wait_for_ray()
-            stack.wait_for_pages()
-        except BaseException:
-            stack.close()
-            raise
-    return stack
-
-
-def _mlflow_command(stack: Stack) -> list[str]:
-    return [
-        *("mlflow", "server", "--host", "127.0.0.1", "--port", str(stack.ports.mlflow)),
-        *("--workers", "1", "--backend-store-uri", stack.env["BIOMETRIC__MLFLOW__TRACKING_URI"]),
-        *("--default-artifact-root", stack.env["BIOMETRIC__MLFLOW__ARTIFACT_ROOT"]),
-    ]
-
-
-def _reports_command(stack: Stack) -> list[str]:
-    return ["python", "-m", "deploy.local.report_pages", "--port", str(stack.ports.reports)]
-
-
 def _state_file(layout: Layout) -> Path:
     return layout.run / "stack.json"
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line: `up` or `stop`."""
-    parser = argparse.ArgumentParser(prog="deploy.local.stack", description=__doc__)
-    parser.add_argument("what", choices=("up", "stop"))
-    layout = Layout.default()
-    if parser.parse_args(arguments).what == "stop":
-        print(f"ended {stop(layout)} processes of {_shown(layout.var)}")
-        return 0
-    try:
-        stack = up(layout)
-    except (StackError, AirflowApiError) as error:
-        print(f"error: {error}\nlogs: {_shown(layout.logs)}", file=sys.stderr)
-        return 1
-    print(f"Airflow  {stack.url}   user {USER}, password {stack.password}")
-    print(f"MLflow   {stack.address('mlflow')}")
-    print(f"Reports  {stack.address('reports')}")
-    print("make stop ends all three")
-    return 0
-
-
-def _shown(path: Path) -> str:
-    return str(path.relative_to(REPOSITORY)) if path.is_relative_to(REPOSITORY) else str(path)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -23,9 +24,9 @@ from biometric_core.config import load_config
 from biometric_core.errors import BiometricError, SourceError
 from biometric_core.history.decisions import Decision, last_change
 from deploy.local.airflow_api import AirflowApi, AirflowApiError, DagRun
-from deploy.local.places import Layout
+from deploy.local.display import Display
+from deploy.local.places import Layout, shown
 from deploy.local.stack import Stack, StackError
-from deploy.story.display import Display
 from deploy.story.seed import FIRST_DAY, STORY_FILE
 from deploy.story.summary import Summary, and_p_value
 from deploy.story.world import switch_world
@@ -104,7 +105,6 @@ class Story:
         Returns:
             What the summary says of it; None when nothing was started in time.
         """
-        self.display.start("retraining", "waiting for the scheduler")
         run = self._caused_by(alarm)
         if run is None:
             self.display.fail("retraining", "the scheduler started nothing")
@@ -128,6 +128,7 @@ class Story:
             if caused:
                 return caused[-1]
             self.stack.check()
+            self.display.start("retraining", "waiting for the scheduler")
             time.sleep(_POLL)
         return None
 
@@ -244,6 +245,7 @@ def _bring_up(stack: Stack, display: Display, source: Path | None, lasting: bool
     """Start the system and, beside it, lay out the data; returns where the data are."""
     display.start("start", "already up" if lasting else "")
     display.start("data")
+    stack.say = partial(display.start, "start")
     if not lasting:
         stack.begin()
     given = ["--source", str(source.resolve())] if source else []
@@ -254,11 +256,12 @@ def _bring_up(stack: Stack, display: Display, source: Path | None, lasting: bool
         _fail_leftovers(stack)
         stack.wait_for_ray()
     display.done("start", stack.url)
+    stack.say = partial(display.start, "data")
     stack.wait("data")
     told: dict[str, Any] = json.loads((stack.layout.source / STORY_FILE).read_text())
+    stack.wait("registry")
     counts = ", ".join(f"{day['captures']}" for day in told["days"])
     display.done("data", f"new captures a day: {counts}")
-    stack.wait("registry")
     return told
 
 
@@ -301,8 +304,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _report(layout, tell(layout, given.source, given.timeout))
     except Timeout:
         print(f"error: another `make run` is using {layout.var}", file=sys.stderr)
-    except (BiometricError, StackError, StoryError, AirflowApiError) as error:
-        print(f"error: {error}\nlogs: {layout.logs}", file=sys.stderr)
+    except (BiometricError, StackError) as error:
+        print(f"error: {error}", file=sys.stderr)
+    except (StoryError, AirflowApiError) as error:
+        print(f"error: {error}\nlogs: {shown(layout.logs)}", file=sys.stderr)
     return 1
 
 

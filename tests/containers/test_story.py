@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from benchmarks.rows import Row, at_most
+from deploy.local.display import Display
 from deploy.local.places import REPOSITORY, Layout
 from deploy.local.stack import stop
-from deploy.story.display import Display
 from deploy.story.run import Story
 from deploy.story.seed import STORY_FILE
 from deploy.story.summary import Summary

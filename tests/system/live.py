@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from biometric_core.parallel.patience import patience
 from biometric_core.storage.store import Store
 from deploy.local.airflow_api import AirflowApiError, DagRun
 from deploy.local.places import Layout
@@ -112,12 +113,12 @@ def ended(
     Args:
         stack: where it runs.
         run: it.
-        within: seconds.
+        within: seconds, on a machine that does nothing else.
         whenever_asked: task and answer. An answer within a second of the question can be lost to
             the scheduler (Airflow 3.3.2: the end of the process that asked is then taken for the
             end of the one that resumed); the task is tried again and asks again.
     """
-    limit = time.monotonic() + within
+    limit = time.monotonic() + patience(within)
     while not run.ended:
         assert time.monotonic() < limit, f"{run} takes too long: {states(stack, run)}"
         stack.check()

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from biometric_core.config import load_config
+from biometric_core.parallel.patience import patience
 from biometric_core.training.checkpoint import FILE_NAME
 from deploy.local.airflow_api import DagRun
 from deploy.local.places import Layout
@@ -66,7 +67,7 @@ class Chaos:
             happened: sign of work that is under way.
             within: seconds that the while may last.
         """
-        limit = time.monotonic() + 240
+        limit = time.monotonic() + patience(240)
         while not (self.workers() and states(self.stack, self.run)[task] == "running"):
             assert time.monotonic() < limit, (task, states(self.stack, self.run), self.told)
             time.sleep(0.1)

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from biometric_core.history import decisions
+from biometric_core.parallel.patience import patience
 from deploy.local.airflow_api import DagRun
 from deploy.local.places import REPOSITORY, USER, Layout
 from deploy.local.processes import Tracked
@@ -44,7 +45,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 def caused(stack: Stack, run: DagRun, within: float) -> list[DagRun]:
     """Runs that asset events of `run` started, waiting for the first."""
-    limit = time.monotonic() + within
+    limit = time.monotonic() + patience(within)
     while not (found := stack.api.runs_caused_by(run)) and time.monotonic() < limit:
         time.sleep(1)
     return found
@@ -141,7 +142,7 @@ def test_events_while_paused_and_in_a_burst_are_one_retraining_for_one_drift(
 
 def next_run(stack: Stack, seen: set[str], within: float = 120) -> DagRun:
     """The first retraining that is not among those `seen`."""
-    limit = time.monotonic() + within
+    limit = time.monotonic() + patience(within)
     while time.monotonic() < limit:
         for run in runs_of(stack, "biometric_retraining"):
             if run.run_id not in seen:
@@ -212,7 +213,7 @@ def test_what_a_killed_run_has_left_is_ended(tmp_path: Path) -> None:
 
 def _started(layout: Layout) -> list[psutil.Process]:
     """The processes of a stack that is starting, once Ray and the data are under way."""
-    limit = time.monotonic() + 120
+    limit = time.monotonic() + patience(120)
     while time.monotonic() < limit:
         processes = [Tracked(**told) for told in (read_state(layout) or {}).get("processes", [])]
         if {"ray", "data"} <= {process.name for process in processes}:

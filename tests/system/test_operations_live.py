@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from biometric_core.parallel.patience import patience
 from deploy.local.airflow_api import DagRun
 from deploy.local.places import REPOSITORY, USER, Layout
 from deploy.local.stack import Stack
@@ -50,7 +51,7 @@ def stack(heard: Heard, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
 
 def within(seconds: float, found: Callable[[], Any]) -> Any:
     """The first thing that is found."""
-    limit = time.monotonic() + seconds
+    limit = time.monotonic() + patience(seconds)
     while not (thing := found()):
         assert time.monotonic() < limit, "nothing in time"
         time.sleep(0.5)

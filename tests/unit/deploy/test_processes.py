@@ -63,3 +63,19 @@ def test_another_process_with_the_pid_is_left_alone(
 
 def _alive(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.parametrize(
+    ("says", "told"),
+    [
+        ("print('Ray runtime'); raise OSError('no' + chr(10) + 'place')", "OSError: no"),
+        ("print('error: no captures'); print('bye')", "error: no captures"),
+        ("print('last'); print()", "last"),
+        ("pass", "it said nothing"),
+    ],
+)
+def test_the_last_words_are_one_line_with_the_log(says: str, told: str, tmp_path: Path) -> None:
+    log = tmp_path / "part.log"
+    tracked, handle = start("part", [sys.executable, "-c", says], os.environ, log)
+    handle.wait()
+    assert tracked.last_words() == f"{told}; its log: {log}"

@@ -1,4 +1,4 @@
-"""The demonstration as it goes: a live table on a terminal, a line for each change elsewhere."""
+"""What is going on: a live table on a terminal, a line now and then elsewhere."""
 
 import time
 from dataclasses import dataclass, field
@@ -9,6 +9,7 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.table import Table
 
+_REPEAT_SECONDS = 30.0  # what takes longer is told again where there is no live table
 _MARKS = {"waiting": "[dim]·[/]", "done": "[green]✓[/]", "failed": "[red]✗[/]"}
 
 
@@ -19,6 +20,7 @@ class _Step:
     note: str = ""
     began: float | None = None
     ended: float | None = None
+    told: float = 0.0
     spinner: Spinner = field(default_factory=lambda: Spinner("dots"))
 
     @property
@@ -64,11 +66,11 @@ class Display:
             self._live.stop()
 
     def start(self, key: str, note: str = "") -> None:
-        """The step is being worked on; saying so again only changes the note."""
+        """The step is being worked on; saying so again only changes the note, or says how long."""
         step = self._steps[key]
         if step.state != "running":
             step.state, step.began = "running", time.monotonic()
-        if step.note != note or not note:
+        if step.note != note or not note or time.monotonic() - step.told > _REPEAT_SECONDS:
             step.note = note
             self._tell(step)
 
@@ -88,9 +90,10 @@ class Display:
 
     def _tell(self, step: _Step) -> None:
         if self._live is None:
-            at = time.monotonic() - self._began
+            step.told = time.monotonic()
+            at = step.told - self._began
             note = f": {step.note}" if step.note else ""
-            took = f" ({step.seconds:.0f} s)" if step.ended and step.seconds is not None else ""
+            took = f" ({step.seconds:.0f} s)" if (step.seconds or 0) >= 1 else ""
             self.console.print(
                 f"[{at:5.0f} s] {step.label} {step.state}{note}{took}", markup=False, soft_wrap=True
             )
