@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 from biometric_core.config import Config
 from biometric_core.errors import ModelError
+from biometric_core.storage.private import owner_only
 from biometric_core.tracking import bundle, runs
 from biometric_core.tracking.client import mlflow_client
 from biometric_core.tracking.registry import (
@@ -46,6 +47,7 @@ class RegisterResult:
     reused: bool
 
 
+@owner_only()
 def register(config: Config, *, run_id: str) -> RegisterResult:
     """Make a bundle of a training run's recogniser and register it as challenger.
 

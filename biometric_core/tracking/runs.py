@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biometric_core.config import Config
-from biometric_core.errors import BiometricError, ModelError, ServiceError
+from biometric_core.errors import BiometricError, ConfigError, ModelError, ServiceError
+from biometric_core.storage.files import SCHEME, object_path
 from biometric_core.storage.store import Store
 from biometric_core.tracking.client import is_server, mlflow_client, tracking_uri
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _BATCH = 100  # MLflow takes at most 100 parameters and 1000 metrics in one request
 _MAX_VALUE = 500
+# A container of Azure stands before an @ (wasbs, abfss); with other kinds it is a user.
+_MORE_THAN_A_PLACE = re.compile(r"\w+://.*[?#]|(?!wasb|abfs)\w+://[^/]*@", re.ASCII | re.I | re.S)
 RECOGNISER = "recogniser"
 EVALUATION = "evaluation"
 KIND = "kind"
@@ -121,7 +125,7 @@ def flattened(config: Config) -> dict[str, str]:
     flat = {}
     for section, values in config.model_dump(mode="json", exclude={"mlflow", "storage"}).items():
         for name, value in values.items():
-            if (section, name) != ("source", "path"):
+            if (section, name) not in (("source", "path"), ("source", "allowed")):
                 flat[f"{section}.{name}"] = str(value)
     return flat
 
@@ -142,11 +146,11 @@ def prepare(config: Config) -> str:
 def _experiment(config: Config, client: "MlflowClient") -> str:
     from mlflow.exceptions import MlflowException
 
-    name = config.mlflow.experiment
+    name, location = config.mlflow.experiment, _artifact_location(config)
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return client.create_experiment(name, artifact_location=_artifact_location(config))
+            return client.create_experiment(name, artifact_location=location)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
@@ -162,6 +166,10 @@ def _artifact_location(config: Config) -> str | None:
     root = config.mlflow.artifact_root
     if root is None or is_server(tracking_uri(config)):
         return None
+    if root.lower().startswith(SCHEME):
+        object_path(root)
+    elif _MORE_THAN_A_PLACE.match(root):
+        raise ConfigError("mlflow.artifact_root: an address without query, fragment and user")
     return root if "://" in root else Path(root).resolve().as_uri()
 
 
