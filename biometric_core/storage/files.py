@@ -120,8 +120,8 @@ def object_path(address: str) -> PurePosixPath:
         found = None
     if not found or not all(_plain(part) for part in parts):
         raise ConfigError(
-            f"{_shown(address)!r}: an object store's address is {SCHEME}bucket/prefix, without query, "
-            "fragment, user, port, '.' or '..'; host and keys come from AWS_ENDPOINT_URL, "
+            f"{_shown(address)!r}: an object store's address is {SCHEME}bucket/prefix, without "
+            "query, fragment, user, port, '.' or '..'; host and keys come from AWS_ENDPOINT_URL, "
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY alone"
         )
     return PurePosixPath(found[1], *parts)

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biometric_core.config import Config
-from biometric_core.errors import BiometricError, ConfigError, ModelError, ServiceError
-from biometric_core.storage.files import SCHEME, object_path
+from biometric_core.errors import BiometricError, ModelError, ServiceError
 from biometric_core.storage.store import Store
-from biometric_core.tracking.client import is_server, mlflow_client, tracking_uri
+from biometric_core.tracking.client import artifact_location, mlflow_client
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,8 +22,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _BATCH = 100  # MLflow takes at most 100 parameters and 1000 metrics in one request
 _MAX_VALUE = 500
-# A container of Azure stands before an @ (wasbs, abfss); with other kinds it is a user.
-_MORE_THAN_A_PLACE = re.compile(r"\w+://.*[?#]|(?!wasb|abfs)\w+://[^/]*@", re.ASCII | re.I | re.S)
 RECOGNISER = "recogniser"
 EVALUATION = "evaluation"
 KIND = "kind"
@@ -146,7 +142,7 @@ def prepare(config: Config) -> str:
 def _experiment(config: Config, client: "MlflowClient") -> str:
     from mlflow.exceptions import MlflowException
 
-    name, location = config.mlflow.experiment, _artifact_location(config)
+    name, location = config.mlflow.experiment, artifact_location(config)
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
@@ -160,17 +156,6 @@ def _experiment(config: Config, client: "MlflowClient") -> str:
             f"MLflow experiment {name!r} was deleted: restore it or set another name"
         )
     return str(found.experiment_id)
-
-
-def _artifact_location(config: Config) -> str | None:
-    root = config.mlflow.artifact_root
-    if root is None or is_server(tracking_uri(config)):
-        return None
-    if root.lower().startswith(SCHEME):
-        object_path(root)
-    elif _MORE_THAN_A_PLACE.match(root):
-        raise ConfigError("mlflow.artifact_root: an address without query, fragment and user")
-    return root if "://" in root else Path(root).resolve().as_uri()
 
 
 @contextmanager
