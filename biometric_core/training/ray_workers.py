@@ -25,7 +25,7 @@ from biometric_core.data.capture_sets import Sets
 from biometric_core.errors import ServiceError
 from biometric_core.parallel.ray_pool import ray_cluster
 from biometric_core.recogniser.network import BiometricNet
-from biometric_core.storage.private import owner_only
+from biometric_core.storage.private import owner_only, tighten
 from biometric_core.training import checkpoint
 from biometric_core.training.checkpoint import FILE_NAME, TrainingState, found_state
 from biometric_core.training.outcome import Fitted, OnEpoch
@@ -83,7 +83,11 @@ def _storage(checkpoint_dir: Path | None, resume: bool) -> Iterator[Path]:
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    yield folder
+    try:
+        yield folder
+    except BaseException:
+        tighten(folder)  # Ray's own processes write there too
+        raise
     shutil.rmtree(folder, ignore_errors=True)
 
 
