@@ -22,6 +22,7 @@ PARTS = frozenset(
         *("cache", "checkpoints", "locks"),
     }
 )
+_ADVICE = "another user's, or a disk without modes; its owner: chmod -R go= '{path}'"
 _told: set[Path] = set()  # what can't be closed: said once, and not walked through again
 
 
@@ -73,10 +74,10 @@ def close_store(root: Path) -> None:
     for entry in inside:
         if entry.name in PARTS or not shared:
             close(entry)
-    if not shared:
-        close(root)
-    elif _open(root):
+    if shared and _open(root):
         _warn(root, "it holds other things too, so only what is the store's was closed")
+    elif not shared and not _closed(root):
+        _warn(root, _ADVICE.format(path=root))
 
 
 def close(path: Path) -> None:
@@ -88,7 +89,7 @@ def close(path: Path) -> None:
     if not _open(path) or path in _told:
         return
     if not all([tighten(path), _closed(path)]):
-        _warn(path, f"another user's, or a disk without modes; its owner: chmod -R go= '{path}'")
+        _warn(path, _ADVICE.format(path=path))
 
 
 def tighten(folder: Path) -> bool:
