@@ -13,7 +13,7 @@ RUN useradd --uid "${AIRFLOW_UID}" --gid 0 --no-create-home --home-dir /opt/airf
  && mkdir -p /opt/airflow/logs /opt/biometric /var/lib/biometric/data /var/lib/biometric/inbox \
       /var/lib/biometric/work /var/lib/mlflow/artifacts \
  && chown -R "${AIRFLOW_UID}:0" /opt/airflow /var/lib/biometric /var/lib/mlflow \
- && chmod -R 2775 /opt/airflow /var/lib/biometric /var/lib/mlflow \
+ && chmod -R 2775 /opt/airflow && chmod -R 2770 /var/lib/biometric /var/lib/mlflow \
  && python -m venv --without-pip /opt/venv
 ENV PATH=/opt/venv/bin:${PATH} \
     VIRTUAL_ENV=/opt/venv \

@@ -50,6 +50,7 @@ class Source(Section):
 
     kind: Literal["generator", "folder", "kaggle"] = "generator"
     path: str | None = None
+    allowed: tuple[Annotated[str, Field(min_length=1)], ...] | None = None  # of a DAG's params
     kaggle_dataset: str = "ninadmehendale/multimodal-iris-fingerprint-biometric-data"
     sensor: str = "default"  # what took captures that lie in no folder sensor=NAME
     namespace: str = "default"  # equal subject names in one namespace are one person

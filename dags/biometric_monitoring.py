@@ -17,13 +17,13 @@ way. It doesn't wait for one that has failed: clear that one to make its day up.
 """
 
 from datetime import UTC, date, datetime, time
-from pathlib import Path
 from typing import Any
 
 from airflow.sdk import Param, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 from biometric_airflow.channels import tell
 from biometric_airflow.deadlines import after_interval
+from biometric_airflow.doors import inbox
 from biometric_airflow.intervals import earlier_days_done, monitored_day
 from biometric_airflow.notices import drift_notice
 from biometric_airflow.stages import run_stage
@@ -60,7 +60,7 @@ def earlier_days() -> bool:
 def ingest() -> dict[str, Any]:
     """Take in the day's folder of the inbox; skipped, with all that follows, without one."""
     day = monitored_day(get_current_context())
-    folder = Path(parse_config().storage.inbox) / day.isoformat()
+    folder = inbox(parse_config().storage.inbox) / day.isoformat()
     if not folder.is_dir():
         raise AirflowSkipException(f"no captures of {day}: there is no folder {folder}")
     at = datetime.combine(day, time(), tzinfo=UTC)

@@ -13,6 +13,9 @@ version and its decision are found and returned.
 | `as_of` | train on captures before this time; the interval's end when empty (by hand: now) |
 | `force` | train even if the same has been trained before |
 | `approval` | wait for a person to approve before the gate is asked; a Reject is a decision |
+
+A `source` must lie where `source.allowed` says; by default that is `storage.root`, `storage.inbox`,
+`source.path` and `var/`. Another one fails the run at once, with a line that says so.
 """
 
 from dataclasses import asdict
@@ -24,6 +27,7 @@ from biometric_airflow.approval import PARAM, OptionalApproval
 from biometric_airflow.credentials import kaggle_environment
 from biometric_airflow.deadlines import after_queueing
 from biometric_airflow.deciding import decide, tell_decision
+from biometric_airflow.doors import permitted_source
 from biometric_airflow.intervals import parse_time, training_as_of
 from biometric_airflow.stages import run_stage
 from biometric_airflow.wiring import HEAVY, cron, dag_defaults, parse_config
@@ -59,8 +63,9 @@ def acquire() -> dict[str, Any]:
     """Bring the source to disk; the time that bounds the run's captures is fixed here."""
     context = get_current_context()
     as_of = training_as_of(context)
+    source = permitted_source(context["params"]["source"])
     with kaggle_environment():
-        found = run_stage("acquire", source=context["params"]["source"])
+        found = run_stage("acquire", source=source)
     return {**found, "as_of": as_of}
 
 

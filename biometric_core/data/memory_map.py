@@ -22,6 +22,7 @@ from filelock import FileLock
 from biometric_core.errors import DataError
 from biometric_core.schemas import Modality
 from biometric_core.storage.files import writable
+from biometric_core.storage.private import owner_only
 from biometric_core.storage.store import Store
 
 COLUMNS = ("image", "mask")
@@ -52,6 +53,7 @@ class Origin:
         return f"{self.modality}-{self.prepared_by}"
 
 
+@owner_only()
 def materialised(origin: Origin) -> Path:
     """The file, made if it is missing; those of other versions that nobody used for a day go then.
 
@@ -65,7 +67,7 @@ def materialised(origin: Origin) -> Path:
     store = Store(origin.root, origin.work)
     path = store.path("cache", f"{origin.kind}-v{origin.version}.arrow")
     if not _used(path):
-        with FileLock(store.path("locks", f"cache-{origin.kind}.lock")):
+        with FileLock(store.path("locks", f"cache-{origin.kind}.lock"), mode=0o600):
             if not _used(path):
                 _make(store, origin, path)
             _remove_others(origin, path)

@@ -23,6 +23,7 @@ from biometric_core.recogniser.recogniser import require_preprocessing
 from biometric_core.schemas import Modality
 from biometric_core.sources.layouts import parse
 from biometric_core.sources.reader import SourceFile, iter_files
+from biometric_core.storage.private import owner_only
 from biometric_core.tracking import registry
 
 UNKNOWN_MODALITY = "unknown_modality"
@@ -124,6 +125,7 @@ def settings(recogniser: Recogniser, config: Config) -> Preprocess:
     return config.preprocess.model_copy(update=shapes)
 
 
+@owner_only()
 def recognise_chunk(chunk: Chunk) -> pa.RecordBatch:
     """One row for each file, in their order: `COLUMNS`, and the embeddings where asked for."""
     if chunk.parallel:

@@ -3,6 +3,7 @@
 import csv
 import json
 import tempfile
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ from biometric_core.storage.files import aside, writable
 
 Write = Callable[[Path, pa.Schema, Iterable[pa.RecordBatch]], None]
 DELTA = ".delta"
+_FORMULA = ("=", "+", "-", "@", "'")
+_BLANKS = ("\t", "\r", "\n")
 
 
 def writer(out: str) -> Write:
@@ -46,15 +49,32 @@ def _parquet(target: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch])
 
 def _csv(target: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
     with _aside(target) as path, path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, schema.names)
+        # Text in quotes: a program that takes ; for the separator would find other cells in it.
+        table = csv.DictWriter(file, schema.names, quoting=csv.QUOTE_NONNUMERIC)
         table.writeheader()
         for batch in batches:
             table.writerows(_flat(row) for row in batch.to_pylist())
 
 
 def _flat(row: dict[str, object]) -> dict[str, object]:
-    """CSV has no lists: an embedding is JSON."""
-    return row | {"embedding": json.dumps(row["embedding"])} if row.get("embedding") else row
+    """CSV has no lists: an embedding is JSON. Nor types: text must not be run as a formula."""
+    if row.get("embedding"):
+        row = row | {"embedding": json.dumps(row["embedding"])}
+    return {
+        name: harmless(value) if isinstance(value, str) else value for name, value in row.items()
+    }
+
+
+def harmless(text: str) -> str:
+    """Text that no spreadsheet takes for a formula: an apostrophe goes before one that might be.
+
+    That is text which begins, after any blanks, with one of `= + - @` in any width, or with a tab
+    or a line break; and text that begins with an apostrophe itself, so that whoever takes one
+    leading apostrophe away always has the text as it was.
+    """
+    first = unicodedata.normalize("NFKC", text.lstrip()[:1])
+    risky = first in _FORMULA or text[:1] in _BLANKS
+    return f"'{text}" if text and risky else text
 
 
 def _delta(target: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:

@@ -16,7 +16,7 @@ from biometric_core.config import Ingest
 from biometric_core.errors import CaptureRefused, SourceError
 from biometric_core.sources.object_store import readable
 from biometric_core.sources.source_file import SourceFile, bounded, refused, too_large, too_many
-from biometric_core.storage.files import Files
+from biometric_core.storage.files import Files, object_path
 
 _END = struct.Struct("<4s4H2IH")  # end of central directory
 _END_64 = struct.Struct("<4sQ2H2I4Q")
@@ -63,10 +63,12 @@ def remote(url: str, limits: Ingest) -> Callable[[], Iterator[SourceFile]]:
     Raises:
         SourceError: it can't be reached, is no archive, or has too many members.
     """
-    parent, _, name = url.rpartition("/")
+    path = object_path(url)
+    if len(path.parts) == 1:
+        raise SourceError(f"source {url} is a bucket: name a .zip in it")
     try:
         with readable(url):
-            stream = Files(parent).open(name)
+            stream = Files(url.rpartition("/")[0]).open(path.name)
     except FileNotFoundError:
         raise SourceError(f"source {url} doesn't exist: no object has that name") from None
     reader: IO[bytes] = io.BufferedReader(_Raw(url, stream), _READ_AHEAD)  # type: ignore[type-var]

@@ -21,6 +21,7 @@ from typing import Any
 
 from biometric_core.config import Config, Ingest
 from biometric_core.errors import ConfigError, ServiceError
+from biometric_core.storage.private import owner_only
 from biometric_core.storage.store import Store
 
 _log = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class DownloadResult:
     bytes: int
 
 
+@owner_only()
 def download(
     config: Config,
     *,

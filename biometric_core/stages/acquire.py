@@ -7,6 +7,7 @@ from pathlib import Path
 from biometric_core.config import Config
 from biometric_core.errors import ConfigError, SourceError
 from biometric_core.storage.files import is_remote
+from biometric_core.storage.private import owner_only
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class AcquireResult:
     kind: str
 
 
+@owner_only()
 def acquire(config: Config, *, source: str | None = None) -> AcquireResult:
     """Bring a source to disk: generate it, download it, or find it; what is there is reused.
 

@@ -18,6 +18,7 @@ from biometric_core.data.inventory import DataFigures, data_figures
 from biometric_core.data.inventory_report import data_report
 from biometric_core.errors import DataError
 from biometric_core.storage.files import atomic_write
+from biometric_core.storage.private import owner_only
 from biometric_core.storage.store import Store
 from biometric_core.tracking import runs
 
@@ -66,6 +67,7 @@ class Gate:
         return f"{self.of}: {self.name} is {self.value:.3g}, {sign} {self.limit:g}"
 
 
+@owner_only()
 def check(config: Config) -> CheckResult:
     """Report on the captures, refused files and features there are, then ask the gates.
 

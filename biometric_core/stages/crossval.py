@@ -42,6 +42,7 @@ from biometric_core.recogniser.recogniser import require_preprocessing
 from biometric_core.reporting.words import percent
 from biometric_core.schemas import Modality
 from biometric_core.storage.files import atomic_write
+from biometric_core.storage.private import owner_only
 from biometric_core.training.assembly import recogniser_of
 from biometric_core.training.fit import fit
 from biometric_core.training.pretrained import FOLDER
@@ -92,6 +93,7 @@ class _Tested:
     training_seconds: float
 
 
+@owner_only()
 def crossval(
     config: Config,
     *,

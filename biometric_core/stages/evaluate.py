@@ -23,6 +23,7 @@ from biometric_core.recogniser import Recogniser
 from biometric_core.recogniser.recogniser import require_preprocessing
 from biometric_core.schemas import Modality, Split
 from biometric_core.storage.files import atomic_write, writable
+from biometric_core.storage.private import owner_only
 from biometric_core.storage.store import Store
 from biometric_core.tracking import bundle, runs
 
@@ -46,6 +47,7 @@ class EvaluateResult:
     cards: list[str]
 
 
+@owner_only()
 def evaluate(config: Config, *, run_id: str, as_of: datetime | None = None) -> EvaluateResult:
     """Evaluate the recogniser of a training run on the test subjects, and log it to that run.
 

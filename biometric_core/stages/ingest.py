@@ -21,6 +21,7 @@ from biometric_core.schemas import TABLES
 from biometric_core.sources.reader import SourceFiles, open_source
 from biometric_core.sources.sensor_folders import sensor_of
 from biometric_core.storage.files import is_remote
+from biometric_core.storage.private import owner_only
 from biometric_core.storage.store import Store
 
 _log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class IngestResult:
     splits: dict[str, int]
 
 
+@owner_only()
 def ingest(
     config: Config,
     *,

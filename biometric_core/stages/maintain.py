@@ -17,6 +17,7 @@ from pathlib import Path
 
 from biometric_core.config import Config
 from biometric_core.schemas import TABLES
+from biometric_core.storage.private import owner_only
 from biometric_core.storage.store import Store
 from biometric_core.tracking import registry, runs
 
@@ -63,6 +64,7 @@ class _Removed:
         return _Removed(self.files + other.files, self.bytes + other.bytes)
 
 
+@owner_only()
 def maintain(config: Config) -> MaintainResult:
     """Compact the tables, forget old versions, remove what is stale; safe while others write.
 

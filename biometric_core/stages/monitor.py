@@ -18,6 +18,7 @@ from biometric_core.monitoring.verdicts import Verdict, judge_day
 from biometric_core.monitoring.windows import Group
 from biometric_core.schemas import TABLES
 from biometric_core.stages.score import score
+from biometric_core.storage.private import owner_only
 from biometric_core.storage.store import Store
 
 _log = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class MonitorResult:
     reason: str
 
 
+@owner_only()
 def monitor(config: Config, *, day: date, force: bool = False) -> MonitorResult:
     """Judge a day's captures against the champion's reference, and write the report.
 

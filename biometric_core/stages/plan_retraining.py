@@ -34,6 +34,7 @@ from biometric_core.history.drift_table import (
     sensor_of,
 )
 from biometric_core.schemas import start_of, utc
+from biometric_core.storage.private import owner_only
 from biometric_core.storage.store import Store
 from biometric_core.tracking.registry import Version, require
 
@@ -61,6 +62,7 @@ class RetrainPlan:
     sensors: tuple[Sensor, ...] = ()
 
 
+@owner_only()
 def plan_retraining(config: Config, *, trigger: str, force: bool = False) -> RetrainPlan:
     """Decide whether to train a challenger.
 

@@ -24,6 +24,7 @@ from biometric_core.sources import folder as source_folder
 from biometric_core.sources.layouts import is_clutter
 from biometric_core.sources.reader import SourceFile, is_archive, open_source
 from biometric_core.storage.files import is_remote
+from biometric_core.storage.private import owner_only
 from biometric_core.tracking import registry
 
 _log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class PredictResult:
     captures_per_second: float
 
 
+@owner_only()
 def predict(
     config: Config, *, source: str, out: str, model: str = "champion", embeddings: bool = False
 ) -> PredictResult:

@@ -18,6 +18,7 @@ from biometric_core.parallel.chunks import map_chunks
 from biometric_core.parallel.executors import Executor, choose
 from biometric_core.parallel.progress import track
 from biometric_core.schemas import Modality
+from biometric_core.storage.private import owner_only
 from biometric_core.storage.store import Store
 
 _log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class PreprocessResult:
     version: str
 
 
+@owner_only()
 def preprocess(config: Config, *, executor: str | None = None) -> PreprocessResult:
     """Prepare every capture that this preprocessing version has not seen.
 

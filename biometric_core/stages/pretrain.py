@@ -27,6 +27,7 @@ from biometric_core.schemas import EYES, POSITIONS, Modality, Sample
 from biometric_core.sources import sensor_change
 from biometric_core.sources.generator.people import FINGER_ORDER, render
 from biometric_core.sources.layouts import SourceCapture
+from biometric_core.storage.private import owner_only
 from biometric_core.training.assembly import calibrated, recogniser_of
 from biometric_core.training.fit import fit
 
@@ -57,6 +58,7 @@ class _Chunk:
     settings: Preprocess
 
 
+@owner_only()
 def pretrain(config: Config, *, out: str) -> PretrainResult:
     """Fit a recogniser on generated people and keep what does not depend on them.
 

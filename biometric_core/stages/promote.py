@@ -25,6 +25,7 @@ from biometric_core.promotion.switch import (
     with_sensors,
 )
 from biometric_core.schemas import Modality, Split
+from biometric_core.storage.private import owner_only
 from biometric_core.storage.store import Store
 from biometric_core.tracking import registry
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from biometric_core.promotion.ruling import Ruling
 
 
+@owner_only()
 def promote(
     config: Config,
     *,

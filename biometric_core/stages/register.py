@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 from biometric_core.config import Config
 from biometric_core.errors import ModelError
+from biometric_core.storage.private import owner_only, tighten
 from biometric_core.tracking import bundle, runs
 from biometric_core.tracking.client import mlflow_client
 from biometric_core.tracking.registry import (
@@ -46,6 +47,7 @@ class RegisterResult:
     reused: bool
 
 
+@owner_only()
 def register(config: Config, *, run_id: str) -> RegisterResult:
     """Make a bundle of a training run's recogniser and register it as challenger.
 
@@ -76,6 +78,7 @@ def _create(config: Config, run_id: str) -> Version:
         card = _model_card(config, run_id)
         if card is not None:
             (Path(scratch) / bundle.FOLDER / bundle.MODEL_CARD).write_text(card, "utf-8")
+        tighten(Path(scratch))  # MLflow keeps the modes of what it copies
         runs.Run(config, run_id).log_artifacts(Path(scratch) / bundle.FOLDER, bundle.FOLDER)
     return create_version(config, run_id, _tags(runs.get_run(config, run_id)))
 

@@ -7,10 +7,12 @@ from biometric_core.config import Config
 from biometric_core.history import decisions
 from biometric_core.history.decisions import Decision
 from biometric_core.promotion.switch import finish_pending, mark, open_question, record
+from biometric_core.storage.private import owner_only
 from biometric_core.storage.store import Store
 from biometric_core.tracking import registry
 
 
+@owner_only()
 def reject(
     config: Config,
     *,

@@ -5,10 +5,12 @@ from biometric_core.errors import ModelError
 from biometric_core.history import decisions
 from biometric_core.history.decisions import ROLLED_BACK, Decision
 from biometric_core.promotion.switch import finish_pending, switch_champion
+from biometric_core.storage.private import owner_only
 from biometric_core.storage.store import Store
 from biometric_core.tracking import registry
 
 
+@owner_only()
 def rollback(config: Config, *, reason: str) -> Decision:
     """Make the previous champion champion again; the present one becomes `previous`.
 

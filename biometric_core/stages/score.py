@@ -17,6 +17,7 @@ from biometric_core.monitoring.roles import Roles, assign_roles
 from biometric_core.monitoring.scoring_model import ScoringModel, scoring_model
 from biometric_core.monitoring.windows import CURRENT, ENROLLED, REFERENCE
 from biometric_core.schemas import TABLES, Float32Array, IntArray
+from biometric_core.storage.private import owner_only
 from biometric_core.storage.store import Store
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class ScoreResult:
     reference_probes: int
 
 
+@owner_only()
 def score(config: Config, *, day: date, model: ScoringModel | None = None) -> ScoreResult:
     """Score a day with the champion; running it again adds nothing.
 

@@ -17,6 +17,7 @@ from biometric_core.history.drift_table import (
 )
 from biometric_core.schemas import KEYS
 from biometric_core.stages import plan_retraining
+from biometric_core.storage.private import owner_only
 from biometric_core.storage.store import Store
 from biometric_core.tracking import registry
 from biometric_core.tracking.client import tracking_uri
@@ -26,6 +27,7 @@ _LAST_DECISIONS = 5
 _SHOWN_TAGS = ("iris_eer", "fingerprint_eer", "fused_eer")
 
 
+@owner_only()
 def status(config: Config) -> dict[str, Any]:
     """Tell where things stand; answers on an empty installation and without MLflow as well.
 

@@ -19,6 +19,7 @@ from biometric_core.config import Config
 from biometric_core.errors import DataError
 from biometric_core.history.changes import Change
 from biometric_core.imaging.preparation import preprocess_version
+from biometric_core.storage.private import owner_only
 from biometric_core.storage.store import Store
 from biometric_core.tracking import runs
 from biometric_core.training.emphasis import Emphasis
@@ -66,6 +67,7 @@ class TrainResult:
     seconds: float
 
 
+@owner_only()
 def train(
     config: Config,
     *,
@@ -137,7 +139,7 @@ def _found_or_trained(
     digest = training_digest(data, config)
     store = Store.of(config)
     # A second call with the same data waits here, and then finds the run that the first one made.
-    with FileLock(store.path("locks", f"training-{digest}.lock")):
+    with FileLock(store.path("locks", f"training-{digest}.lock"), mode=0o600):
         folder = store.path("checkpoints", digest)
         known = None if force else _find(config, digest, "FINISHED")
         if known is None:

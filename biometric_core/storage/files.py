@@ -11,15 +11,18 @@ import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote_to_bytes
 
 import pyarrow as pa
 from pyarrow import fs
 
 from biometric_core.errors import ConfigError, StorageError
+from biometric_core.storage.private import owner_only
 
 SCHEME = "s3://"
 _CODE = re.compile(r"AWS Error ([A-Z_]+)")
+_ADDRESS = re.compile(r"s3://([A-Za-z0-9][A-Za-z0-9._-]*)(/[^?#]*)?", re.ASCII)
 
 
 def atomic_write(path: Path, data: bytes) -> None:
@@ -88,23 +91,64 @@ def is_remote(root: str | Path) -> bool:
     """Whether `root` names an object store.
 
     Raises:
-        ConfigError: a URL of a kind that is not supported.
+        ConfigError: a URL of a kind that is not supported, or an address that holds more than
+            bucket and prefix (`object_path`).
     """
     text = str(root)
-    if "://" in text and not text.startswith((SCHEME, "file://")):
-        raise ConfigError(f"{text!r}: only a local folder or {SCHEME}bucket/prefix is supported")
-    return text.startswith(SCHEME)
+    if text.startswith(SCHEME):
+        object_path(text)
+        return True
+    if "://" in text and not text.startswith("file://"):
+        raise ConfigError(f"{_shown(text)!r}: only a local folder or {SCHEME}bucket/prefix will do")
+    return False
+
+
+def object_path(address: str) -> PurePosixPath:
+    """What `s3://bucket/prefix` names: `bucket/prefix`, decoded where it is percent-encoded.
+
+    An address holds nothing that a client would act on: a query could send a request that is signed
+    with our key to any host.
+
+    Raises:
+        ConfigError: a query, fragment, user or port; no bucket; a part that is empty, `.` or `..`.
+    """
+    found = _ADDRESS.fullmatch(address)
+    prefix = unquote_to_bytes((found[2] or "")[1:] if found else "").rstrip(b"/")
+    try:
+        parts = prefix.decode().split("/") if prefix else []
+    except UnicodeDecodeError:
+        found = None
+    if not found or not all(_plain(part) for part in parts):
+        raise ConfigError(
+            f"{_shown(address)!r}: an object store's address is {SCHEME}bucket/prefix, without "
+            "query, fragment, user, port, '.' or '..'; host and keys come from AWS_ENDPOINT_URL, "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY alone"
+        )
+    return PurePosixPath(found[1], *parts)
+
+
+def _plain(part: str) -> bool:
+    return part not in ("", ".", "..") and part.isprintable() and not set("?#\\") & set(part)
+
+
+def _shown(address: str) -> str:
+    """An address as a message may hold it: what could be a password is left out."""
+    scheme, _, rest = address.partition("://")
+    return f"{scheme}://{re.split('[?#]', rest)[0].rpartition('@')[2]}"[:200]
 
 
 def object_store(url: str) -> tuple[fs.FileSystem, str]:
     """The file system of `s3://bucket/prefix`, and the path in it (`bucket/prefix`).
 
     Raises:
+        ConfigError: `object_path`.
         StorageError: it can't be reached.
     """
+    path = object_path(url)
     with reached(url):  # it asks for the bucket's region where AWS_REGION isn't set
-        system, path = fs.FileSystem.from_uri(url)
-    return system, path
+        # Of the bucket alone: all else is then the environment's.
+        system, _ = fs.FileSystem.from_uri(f"{SCHEME}{path.parts[0]}")
+    return system, str(path)
 
 
 class Files:
@@ -160,7 +204,7 @@ class Files:
             StorageError: the disk is full or read-only.
         """
         if self.local is not None:
-            with writable(self.root):
+            with writable(self.root), owner_only():
                 atomic_write(self.local / uri, data)
             return
         # Visible once it is closed.

@@ -38,7 +38,8 @@ from biometric_core.storage.delta import (
     unique,
     unknown,
 )
-from biometric_core.storage.files import Files
+from biometric_core.storage.files import Files, writable
+from biometric_core.storage.private import close_store, owner_only
 
 _log = logging.getLogger(__name__)
 _ATTEMPTS = 50
@@ -70,7 +71,9 @@ class Store:
         self.root = self.files.root
         name = hashlib.sha256(self.root.encode()).hexdigest()[:12]
         self._work = self.files.local or Path(work).resolve() / name
-        self._work.mkdir(mode=0o700, parents=True, exist_ok=True)  # personal data
+        with writable(self.root), owner_only():  # personal data
+            self._work.mkdir(parents=True, exist_ok=True)
+            close_store(self._work)
 
     @classmethod
     def of(cls, config: Config) -> "Store":
@@ -80,7 +83,8 @@ class Store:
     def path(self, *parts: str) -> Path:
         """A local path for working files; its parent folders exist afterwards."""
         path = self._work.joinpath(*parts)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with owner_only():
+            path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
     def publish(self, path: Path) -> str:
@@ -215,6 +219,7 @@ class Store:
         if self._open(name) is not None:
             self.replace(name, TABLES[name].empty_table(), where)
 
+    @owner_only()
     def compact(self, name: str) -> int:
         """Put small files of a table together, in one commit; older versions keep theirs.
 
@@ -239,6 +244,7 @@ class Store:
                 return 0
         return int(done["numFilesRemoved"])
 
+    @owner_only()
     def vacuum(self, name: str, keep_versions: Iterable[int], hours: int) -> int:
         """Delete the files of a table that only forgotten versions need, and files of no version.
 
@@ -281,6 +287,7 @@ class Store:
                 found.append(version)
         return found
 
+    @owner_only()
     def _persistently(self, name: str, attempt: Callable[[DeltaTable], T]) -> T:
         """Call `attempt` with the table as it is now, again where somebody else commits first."""
         for number in range(_ATTEMPTS):

@@ -44,18 +44,22 @@ def write(recogniser: Path, target: Path) -> None:
 
 
 def signature() -> "ModelSignature":
-    """Columns in, columns out, and the `fmr` parameter; see `pyfunc_model.RecogniserModel`."""
+    """Columns in, columns out, and the `fmr` parameter; see `pyfunc_model.RecogniserModel`.
+
+    Images are bytes, but not of MLflow's type `binary`: of that its server decodes a whole column
+    before the model is asked, and one row without an image would be the refusal of all.
+    """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
-    from mlflow.types.schema import Array
+    from mlflow.types.schema import AnyType, Array
 
     optional: dict[str, Any] = {"required": False}
     return ModelSignature(
         inputs=Schema(
             [
-                ColSpec(DataType.binary, "image"),
+                ColSpec(AnyType(), "image"),
                 ColSpec(DataType.string, "modality"),
-                ColSpec(DataType.binary, "reference", **optional),
+                ColSpec(AnyType(), "reference", **optional),
                 ColSpec(DataType.string, "comparison", **optional),
             ]
         ),

@@ -3,6 +3,7 @@
 import functools
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,11 +12,14 @@ from typing import TYPE_CHECKING
 from biometric_core.config import Config
 from biometric_core.errors import ConfigError, ModelError, ServiceError, StorageError
 from biometric_core.provenance import _USER_AND_PASSWORD, without_password
+from biometric_core.storage.files import SCHEME, object_path
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _SQLITE = "sqlite:///"
+# A container of Azure stands before an @ (wasbs, abfss); with other kinds it is a user.
+_MORE_THAN_A_PLACE = re.compile(r"\w+://.*[?#]|(?!wasb|abfs)\w+://[^/]*@", re.ASCII | re.I | re.S)
 _FULL = ("No space left on device", "database or disk is full", "Disk quota exceeded")
 # Set before mlflow is imported, and only where the user has not decided otherwise. Without bounds
 # the client retries for minutes, and the task's own retry comes too late to help: with these, a
@@ -53,6 +57,22 @@ def tracking_uri(config: Config) -> str:
 def is_server(uri: str) -> bool:
     """Whether an MLflow server owns the store; it then decides where artifacts go."""
     return uri.startswith(("http://", "https://"))
+
+
+def artifact_location(config: Config) -> str | None:
+    """Where a new experiment keeps its artifacts; None where that is the server's business.
+
+    Raises:
+        ConfigError: an address that holds more than a place (`storage.files.object_path`).
+    """
+    root = config.mlflow.artifact_root
+    if root is None or is_server(tracking_uri(config)):
+        return None
+    if root.lower().startswith(SCHEME):
+        object_path(root)
+    elif _MORE_THAN_A_PLACE.match(root):
+        raise ConfigError("mlflow.artifact_root: an address without query, fragment and user")
+    return root if "://" in root else Path(root).resolve().as_uri()
 
 
 @contextmanager

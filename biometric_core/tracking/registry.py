@@ -205,7 +205,7 @@ def untag(config: Config, version: str, key: str) -> None:
 def locked(config: Config) -> Iterator[None]:
     """One writer of aliases at a time among all that share the storage root; may be nested."""
     path = Store.of(config).path("locks", f"registry-{config.mlflow.model_name}.lock")
-    with FileLock(path, is_singleton=True):
+    with FileLock(path, mode=0o600, is_singleton=True):
         yield
 
 

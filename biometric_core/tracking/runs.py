@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from biometric_core.config import Config
 from biometric_core.errors import BiometricError, ModelError, ServiceError
 from biometric_core.storage.store import Store
-from biometric_core.tracking.client import is_server, mlflow_client, tracking_uri
+from biometric_core.tracking.client import artifact_location, mlflow_client
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -121,7 +121,7 @@ def flattened(config: Config) -> dict[str, str]:
     flat = {}
     for section, values in config.model_dump(mode="json", exclude={"mlflow", "storage"}).items():
         for name, value in values.items():
-            if (section, name) != ("source", "path"):
+            if (section, name) not in (("source", "path"), ("source", "allowed")):
                 flat[f"{section}.{name}"] = str(value)
     return flat
 
@@ -142,11 +142,11 @@ def prepare(config: Config) -> str:
 def _experiment(config: Config, client: "MlflowClient") -> str:
     from mlflow.exceptions import MlflowException
 
-    name = config.mlflow.experiment
+    name, location = config.mlflow.experiment, artifact_location(config)
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return client.create_experiment(name, artifact_location=_artifact_location(config))
+            return client.create_experiment(name, artifact_location=location)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
@@ -156,13 +156,6 @@ def _experiment(config: Config, client: "MlflowClient") -> str:
             f"MLflow experiment {name!r} was deleted: restore it or set another name"
         )
     return str(found.experiment_id)
-
-
-def _artifact_location(config: Config) -> str | None:
-    root = config.mlflow.artifact_root
-    if root is None or is_server(tracking_uri(config)):
-        return None
-    return root if "://" in root else Path(root).resolve().as_uri()
 
 
 @contextmanager

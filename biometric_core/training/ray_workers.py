@@ -25,6 +25,7 @@ from biometric_core.data.capture_sets import Sets
 from biometric_core.errors import ServiceError
 from biometric_core.parallel.ray_pool import ray_cluster
 from biometric_core.recogniser.network import BiometricNet
+from biometric_core.storage.private import owner_only, tighten
 from biometric_core.training import checkpoint
 from biometric_core.training.checkpoint import FILE_NAME, TrainingState, found_state
 from biometric_core.training.outcome import Fitted, OnEpoch
@@ -82,7 +83,11 @@ def _storage(checkpoint_dir: Path | None, resume: bool) -> Iterator[Path]:
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    yield folder
+    try:
+        yield folder
+    except BaseException:
+        tighten(folder)  # Ray's own processes write there too
+        raise
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -118,6 +123,7 @@ def _run(loop: dict[str, Any], storage: Path, name: str, config: Config) -> Trai
         return checkpoint.load(Path(folder) / FILE_NAME)
 
 
+@owner_only()
 def train_worker(loop: dict[str, Any]) -> None:
     """What each worker runs: the epochs that no checkpoint holds yet."""
     torch.set_num_threads(1)

@@ -139,6 +139,7 @@ def environment(layout: Layout, ports: Ports, *, watch_files: bool) -> dict[str,
                 filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")])
             ),
             "PYTHONUNBUFFERED": "1",
+            "BIOMETRIC_VAR": str(layout.var),
             "RAY_ADDRESS": f"127.0.0.1:{ports.ray}",
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(layout.airflow / "ray_token"),

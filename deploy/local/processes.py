@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from biometric_core.storage.private import owner_only
 from deploy.local.places import REPOSITORY, shown
 
 _AN_ERROR = re.compile(r"\s*(error:|[\w.]*(Error|Exception)\b)")
@@ -80,9 +81,14 @@ class Tracked:
 def start(
     name: str, command: Sequence[str], env: Mapping[str, str], log: Path
 ) -> tuple[Tracked, "subprocess.Popen[bytes]"]:
-    """Start `command` in a session of its own, from the repository's root, writing to `log`."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as output:
+    """Start `command` in a session of its own, from the repository's root, writing to `log`.
+
+    What it and its children write is the owner's alone: captures, tables, models, databases.
+    """
+    with owner_only():
+        log.parent.mkdir(parents=True, exist_ok=True)
+        output = log.open("wb")
+    with output:
         process = subprocess.Popen(
             command,
             env=dict(env),
@@ -91,6 +97,7 @@ def start(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            umask=0o077,
         )
     return Tracked(name, process.pid, psutil.Process(process.pid).create_time(), str(log)), process
 

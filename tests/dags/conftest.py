@@ -42,6 +42,7 @@ def airflow_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pa
         "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "300",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
         "BIOMETRIC_PROFILE": "test",
+        "BIOMETRIC_VAR": str(home),
         "BIOMETRIC__STORAGE__ROOT": str(home / "data"),
         "BIOMETRIC__STORAGE__INBOX": str(home / "story" / "inbox"),
         "BIOMETRIC__MLFLOW__TRACKING_URI": f"sqlite:///{home / 'mlflow.db'}",
