@@ -79,13 +79,17 @@ def identified(path: PurePosixPath) -> SourceCapture | None:
         CaptureRefused: `nested_archive`; `bad_name`.
     """
     if path.suffix.lower() in _ARCHIVE_SUFFIXES:
-        raise CaptureRefused(
-            "nested_archive", "an archive within the source: unpack it, or give it by itself"
-        )
+        raise nested_archive()
     found = parse(path)
     if found is not None:
         require_certain(found.subject)
     return found
+
+
+def nested_archive() -> CaptureRefused:
+    """The refusal of an archive within a source, which is never looked into."""
+    detail = "an archive within the source: unpack it, or give it by itself"
+    return CaptureRefused("nested_archive", detail)
 
 
 def subject_as_written(path: PurePosixPath) -> str | None:

@@ -111,7 +111,9 @@ class _Seen:
 
     def files(self, walk: Callable[[], Iterator[SourceFile]]) -> SourceFiles:
         roots, layouts = self.roots, self.layouts
-        root = min(roots, key=lambda root: (-roots[root], len(root.parts), root.parts), default=None)
+        root = min(
+            roots, key=lambda root: (-roots[root], len(root.parts), root.parts), default=None
+        )
         return SourceFiles(
             self.count,
             self.captures,
