@@ -40,11 +40,13 @@ class KnownImages:
         owners: subject by capture id, and by the digest of the pixels.
         people: all subjects, each by itself.
         provenances: of all captures.
+        doubled: captures that are the image of another subject as well.
     """
 
     owners: dict[str, str] = field(default_factory=dict)
     people: dict[str, str] = field(default_factory=dict)
     provenances: set[Provenance] = field(default_factory=set)
+    doubled: int = 0
 
     def owner(self, content: str, pixels: str) -> str | None:
         """Whose image it is, None of nobody in the store; an empty digest is nobody's."""
@@ -76,6 +78,12 @@ def known_images(store: Store, limits: Ingest, threads: int) -> KnownImages:
         _add(found, capture, digest)
     for capture, digest in _made(store, sorted(lacking), limits, threads):
         _add(found, capture, digest)
+    if lacking and found.doubled:
+        _log.warning(
+            "%d images are in the store of two people: an earlier version took them in; they stay, "
+            "and evaluation and gate count each once",
+            found.doubled,
+        )
     return found
 
 
@@ -110,7 +118,7 @@ def _digests(store: Store) -> Iterator[tuple[str, str | None]]:
 def _add(found: KnownImages, capture: str, digest: str | None) -> None:
     owner = found.owners.get(capture)
     if owner is not None and digest is not None:
-        found.owners.setdefault(digest, owner)
+        found.doubled += found.owners.setdefault(digest, owner) != owner
 
 
 def _made(

@@ -13,7 +13,7 @@ def pixels_digest(*pixels: UInt8Array) -> str:
     found = hashlib.sha256()
     for array in pixels:
         found.update(repr(array.shape).encode())
-        found.update(memoryview(np.ascontiguousarray(array)))
+        found.update(np.ascontiguousarray(array).data)
     return found.hexdigest()[:32]
 
 
