@@ -21,7 +21,7 @@ from biometric_core.data.known_images import (
 )
 from biometric_core.data.namespaces import kind_of, namespace_of, remarks
 from biometric_core.data.pseudonyms import Pseudonymiser, another_key
-from biometric_core.data.splits import assign
+from biometric_core.data.splits import assign, stored_splits
 from biometric_core.errors import CaptureRefused, DataError, SourceError
 from biometric_core.parallel.progress import track
 from biometric_core.parallel.thread_limits import usable_cores
@@ -296,13 +296,13 @@ class _Run:
         smallest = dict(
             zip(first["subject_id"].to_pylist(), first["capture_id_min"].to_pylist(), strict=True)
         )
-        splits = assign(_splits(self.store), smallest, self.config.splits)
+        splits = assign(stored_splits(self.store), smallest, self.config.splits)
         column = pa.array([splits[subject] for subject in rows["subject_id"].to_pylist()])
         return rows.set_column(rows.schema.get_field_index("split"), "split", column)
 
     def result(self) -> IngestResult:
         """What the run did, and whom the tables hold now."""
-        splits = _splits(self.store)
+        splits = stored_splits(self.store)
         return IngestResult(
             seen=self.seen,
             added=self.added,
@@ -317,13 +317,6 @@ class _Run:
         )
 
 
-def _splits(store: Store) -> dict[str, str]:
-    """Split by subject, of all subjects in the captures table."""
-    rows = store.read("captures", ["subject_id", "split"])
-    found = rows.group_by("subject_id").aggregate([("split", "min")])
-    return dict(zip(found["subject_id"].to_pylist(), found["split_min"].to_pylist(), strict=True))
-
-
 def _table(name: str, rows: list[dict[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=TABLES[name])
 
@@ -332,17 +325,17 @@ def _check_gates(config: Config, result: IngestResult) -> None:
     offered = result.seen - result.reasons.get(CLUTTER, 0)
     limits = config.ingest
     refused = result.refused - result.reasons.get(CLUTTER, 0)
-    if offered and refused / offered > limits.max_refused_share:
-        raise DataError(
-            f"{refused} of {offered} files were refused (ingest.max_refused_share is "
-            f"{limits.max_refused_share}): {result.reasons}; the quarantine table has each reason"
-        )
     if offered and result.duplicates / offered > limits.max_duplicates_share:
         raise DataError(
             f"{result.duplicates} of {offered} files are the image of another subject "
             f"(ingest.max_duplicates_share is {limits.max_duplicates_share}): check whether the "
             "source names its subjects otherwise than an earlier one, or is in another "
             f"source.namespace (these are in {result.namespace})"
+        )
+    if offered and refused / offered > limits.max_refused_share:
+        raise DataError(
+            f"{refused} of {offered} files were refused (ingest.max_refused_share is "
+            f"{limits.max_refused_share}): {result.reasons}; the quarantine table has each reason"
         )
     if result.subjects < limits.min_subjects:
         raise DataError(
