@@ -53,7 +53,8 @@ class Source(Section):
     allowed: tuple[Annotated[str, Field(min_length=1)], ...] | None = None  # of a DAG's params
     kaggle_dataset: str = "ninadmehendale/multimodal-iris-fingerprint-biometric-data"
     sensor: str = "default"  # what took captures that lie in no folder sensor=NAME
-    namespace: str = "default"  # equal subject names in one namespace are one person
+    # Equal subject names in one namespace are one person; None: by layout and kind of the source.
+    namespace: Annotated[str, Field(min_length=1)] | None = None
 
 
 class Generator(Section):

@@ -13,6 +13,10 @@ class SourceError(BiometricError):
     """A source of captures can't be read: a folder, an archive, the Kaggle data set."""
 
 
+class EmptySourceError(SourceError):
+    """A source holds no file that could be a capture: nobody came."""
+
+
 class DataError(BiometricError):
     """Data fails a gate: too few subjects, too many refused files, a corrupt table."""
 

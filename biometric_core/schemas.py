@@ -100,6 +100,12 @@ TABLES: Mapping[str, pa.Schema] = {
         brightness=pa.float32(),
         split=pa.string(),
         sex=pa.string(),  # M | F as the source states it, null where it doesn't
+        namespace=pa.string(),  # of the subject's name; null in older rows: it was `default`
+        origin=pa.string(),  # keyed hash of the source's path or URL; null in older rows
+    ),
+    "pixel_digests": _schema(
+        capture_id=pa.string(),
+        digest=pa.string(),  # of the gray pixels, whatever the file's format; null: unreadable
     ),
     "quarantine": _schema(
         file_id=pa.string(),  # SHA-256 of bytes and name: names may hold personal data
@@ -167,6 +173,7 @@ TABLES: Mapping[str, pa.Schema] = {
 
 KEYS: Mapping[str, tuple[str, ...]] = {
     "captures": ("capture_id",),
+    "pixel_digests": ("capture_id",),
     "quarantine": ("file_id",),
     "features": ("capture_id", "preprocess_version"),
     "probes": ("capture_id", "model_version", "window"),

@@ -58,13 +58,18 @@ def earlier_days() -> bool:
 
 @task
 def ingest() -> dict[str, Any]:
-    """Take in the day's folder of the inbox; skipped, with all that follows, without one."""
+    """Take in the day's folder of the inbox; skipped, with all that follows, where nobody came."""
+    from biometric_core.errors import EmptySourceError
+
     day = monitored_day(get_current_context())
     folder = inbox(parse_config().storage.inbox) / day.isoformat()
     if not folder.is_dir():
         raise AirflowSkipException(f"no captures of {day}: there is no folder {folder}")
     at = datetime.combine(day, time(), tzinfo=UTC)
-    taken = run_stage("ingest", source=str(folder), captured_at=at, kind="inbox")
+    try:
+        taken = run_stage("ingest", source=str(folder), captured_at=at, kind="inbox")
+    except EmptySourceError as error:
+        raise AirflowSkipException(f"no captures of {day}: {error}") from None
     return {**taken, "day": day.isoformat()}
 
 

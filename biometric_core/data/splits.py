@@ -11,6 +11,7 @@ from biometric_core.config import Splits
 from biometric_core.data.capture_sets import CaptureSet
 from biometric_core.errors import DataError
 from biometric_core.schemas import Split
+from biometric_core.storage.store import Store
 
 _MIN_VALIDATION_SUBJECTS = 2
 
@@ -43,6 +44,13 @@ def assign(
         else:
             splits[subject] = Split.TRAIN.value
     return splits
+
+
+def stored_splits(store: Store) -> dict[str, str]:
+    """Split by subject, of all subjects in the captures table."""
+    rows = store.read("captures", ["subject_id", "split"])
+    found = rows.group_by("subject_id").aggregate([("split", "min")])
+    return dict(zip(found["subject_id"].to_pylist(), found["split_min"].to_pylist(), strict=True))
 
 
 def reserved(captures: CaptureSet) -> npt.NDArray[np.bool_]:

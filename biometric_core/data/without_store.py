@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy.typing as npt
 
 from biometric_core.config import Config, Ingest, Preprocess
 from biometric_core.data.capture_sets import CaptureSet, Sets, from_columns
+from biometric_core.data.same_pixels import first_of_each_image, pixels_digest
 from biometric_core.errors import CaptureRefused, DataError, FailureToAcquire
 from biometric_core.imaging.decoding import decode
 from biometric_core.imaging.iris import paint_out
@@ -25,7 +25,7 @@ from biometric_core.parallel.executors import Executor, choose
 from biometric_core.parallel.progress import track
 from biometric_core.parallel.thread_limits import one_thread
 from biometric_core.schemas import Modality, Sample
-from biometric_core.sources.layouts import SourceCapture, is_clutter, layout, parse
+from biometric_core.sources.layouts import SourceCapture, identified, is_clutter, layout
 from biometric_core.sources.reader import iter_files
 
 _log = logging.getLogger(__name__)
@@ -51,6 +51,7 @@ class SourceSets:
         layout: `kaggle`, `flat` or `fvc`, of most files.
         captures: files by modality, acquired or not.
         failures: failures to acquire by modality and reason.
+        left_out: files that could not be read as captures, by reason.
         painted_refused: eyes that could not be acquired painted, where irises are painted out.
     """
 
@@ -58,6 +59,7 @@ class SourceSets:
     layout: str
     captures: Mapping[Modality, int]
     failures: Mapping[Modality, Mapping[str, int]]
+    left_out: Mapping[str, int]
     painted_refused: int = 0
 
 
@@ -81,7 +83,8 @@ def prepare_source(config: Config, source: str, painted: PaintOut | None = None)
         SourceError: the source is missing or no data set.
         DataError: not one capture could be acquired.
     """
-    found = list(_captures(Path(source), config.ingest))
+    left_out = Counter[str]()
+    found = list(_captures(source, config.ingest, left_out))
     files = [(capture, data) for _, capture, data in found]
     executor = choose(config, len(files), SECONDS_PER_CAPTURE)
     how = partial(prepare_painted, painted) if painted else prepare
@@ -94,13 +97,16 @@ def prepare_source(config: Config, source: str, painted: PaintOut | None = None)
     counts = {modality.value: dict(reasons) for modality, reasons in failures.items()}
     _log.info("acquired %d of %d captures; failures: %s", len(acquired), len(files), counts)
     if not acquired:
-        raise DataError(f"no capture of the source could be acquired: {counts}")
+        raise DataError(
+            f"no capture of the source could be acquired: {counts}; left out: {dict(left_out)}"
+        )
     present = {capture.modality for capture, _, _ in acquired}
     return SourceSets(
         sets={m: _to_set(m, [a for a in acquired if a[0].modality is m]) for m in sorted(present)},
         layout=Counter(name for name, _, _ in found).most_common(1)[0][0],
         captures=Counter(capture.modality for capture, _ in files),
         failures=failures,
+        left_out=left_out,
         painted_refused=sum(
             isinstance(s, PaintedSample) and s.refusal is not None for s in samples
         ),
@@ -118,14 +124,23 @@ def _failures(
     return failures
 
 
-def _captures(source: Path, limits: Ingest) -> Iterator[tuple[str, SourceCapture, bytes]]:
-    """Layout, capture and content of each readable file."""
+def _captures(
+    source: str, limits: Ingest, left_out: Counter[str]
+) -> Iterator[tuple[str, SourceCapture, bytes]]:
+    """Layout, capture and content of each readable file; the others are counted by reason."""
     for file in iter_files(source, limits):
-        if file.refusal is None and not is_clutter(file.path) and (capture := parse(file.path)):
-            try:
+        if is_clutter(file.path):
+            continue
+        try:
+            capture = identified(file.path)
+            if capture is None or file.refusal is not None:
+                left_out[file.refusal.reason if file.refusal else "unknown_layout"] += 1
+            else:
                 yield str(layout(file.path)), capture, file.read()
-            except CaptureRefused as refusal:
-                _log.warning("left out a file of the source: %s", refusal)
+        except CaptureRefused as refusal:
+            left_out[refusal.reason] += 1
+    if left_out:
+        _log.warning("left out of the source: %s", dict(left_out))
 
 
 def prepare_painted(
@@ -172,8 +187,8 @@ def _to_set(modality: Modality, acquired: list[tuple[SourceCapture, bytes, Sampl
     strangers = 0
     for capture, data, sample in acquired:
         capture_id = _digest(data)
-        pixels = sample.image.tobytes() + sample.mask.tobytes()
-        same = capture_id if isinstance(sample, PaintedSample) else _digest(pixels)
+        painted = isinstance(sample, PaintedSample)
+        same = capture_id if painted else pixels_digest(sample.image, sample.mask)
         _, first, _ = unique.setdefault(same, (capture_id, capture, sample))
         strangers += first.subject != capture.subject
     if strangers:
@@ -203,10 +218,14 @@ def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def merged(sources: Sequence[Sets]) -> dict[Modality, CaptureSet]:
+def merged(sources: Sequence[Sets], painted: bool = False) -> dict[Modality, CaptureSet]:
     """The captures of all sources; an image that occurs in several counts once.
 
     Subjects become `<number of the source>:<name>`: equal names in two sources are two people.
+
+    Args:
+        sources: by modality, the captures of each.
+        painted: eyes are painted over, so that no image tells one from another.
     """
     found = {}
     for modality in Modality:
@@ -218,7 +237,11 @@ def merged(sources: Sequence[Sets]) -> dict[Modality, CaptureSet]:
                 if name != "modality"
             }
             _, unique = np.unique(columns["capture_id"], return_index=True)
-            found[modality] = CaptureSet(modality, **columns).select(unique)
+            together = CaptureSet(modality, **columns)
+            if len(parts) > 1 and not painted:
+                unique = np.intersect1d(unique, first_of_each_image(together))
+                unique = unique[np.argsort(together.capture_id[unique])]
+            found[modality] = together.select(unique)
     return found
 
 

@@ -1,10 +1,10 @@
 """The members of a .zip, on disk or on an object store, without unpacking it."""
 
 import io
+import logging
 import os
 import stat
 import struct
-import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -14,10 +14,12 @@ from typing import IO, NamedTuple
 
 from biometric_core.config import Ingest
 from biometric_core.errors import CaptureRefused, SourceError
+from biometric_core.sources import names
 from biometric_core.sources.object_store import readable
 from biometric_core.sources.source_file import SourceFile, bounded, refused, too_large, too_many
 from biometric_core.storage.files import Files, object_path
 
+_log = logging.getLogger(__name__)
 _END = struct.Struct("<4s4H2IH")  # end of central directory
 _END_64 = struct.Struct("<4sQ2H2I4Q")
 _LOCATOR_64 = struct.Struct("<4sIQI")
@@ -46,6 +48,8 @@ class _Member(NamedTuple):
     path: PurePosixPath
     info: zipfile.ZipInfo
     refusal: Refusal | None
+    formerly: PurePosixPath | None  # as earlier versions read its name, where that differs
+    guessed: bool  # the archive doesn't say how the name is encoded
 
 
 def local(source: Path, limits: Ingest) -> Callable[[], Iterator[SourceFile]]:
@@ -104,12 +108,23 @@ def _of(source: str, stream: IO[bytes], limits: Ingest) -> Callable[[], Iterator
     try:
         check_size(stream, source, limits)
         archive = zipfile.ZipFile(stream)
+    except UnicodeDecodeError:
+        raise SourceError(
+            f"source {source}: a member's name is marked as UTF-8 and is not: pack it again"
+        ) from None
     except _DAMAGED as error:
         raise SourceError(
             f"source {source} is no readable .zip ({type(error).__name__}): "
             "fetch it again, or name a folder or .zip"
         ) from None
     members = sorted(_members(archive, limits), key=lambda member: member.path.parts)
+    if guessed := sum(member.guessed for member in members):
+        _log.warning(
+            "source %s: %d names that are not ASCII state no encoding and are no UTF-8; they are "
+            "read as cp437, as the zip specification says: pack it with UTF-8 names if they look "
+            "wrong",
+            *(source, guessed),
+        )
     return lambda: (_file(archive, member, limits) for member in members)
 
 
@@ -118,17 +133,20 @@ def _members(archive: zipfile.ZipFile, limits: Ingest) -> Iterator[_Member]:
     overlapping = _overlapping(infos)
     taken: set[str] = set()
     for info in infos:
+        stated, guessed = names.in_archive(info)
         # Some Windows tools separate folders with backslashes, against the zip specification.
-        name = info.orig_filename.replace("\\", "/")
+        name, read = (text.replace("\\", "/") for text in (stated, info.orig_filename))
+        path = PurePosixPath(name)
         # As a path: `iris//001_L_01.bmp` and `iris/./001_L_01.bmp` are one file on a disk.
-        key = unicodedata.normalize("NFC", str(PurePosixPath(name))).casefold()
+        key = str(names.normal(path)).casefold()
         refusal = _refusal(info, name, limits)
         if refusal is None and info.header_offset in overlapping:
             refusal = ("overlapping_member", "a member that shares its bytes with another")
         if refusal is None and key in taken:
             refusal = ("duplicate_member", "another member has the same name")
         taken.add(key)
-        yield _Member(PurePosixPath(name), info, refusal)
+        formerly = None if read == name else PurePosixPath(read)
+        yield _Member(path, info, refusal, formerly, guessed)
 
 
 def _overlapping(infos: list[zipfile.ZipInfo]) -> set[int]:
@@ -164,10 +182,11 @@ def _refusal(info: zipfile.ZipInfo, name: str, limits: Ingest) -> Refusal | None
 
 
 def _file(archive: zipfile.ZipFile, member: _Member, limits: Ingest) -> SourceFile:
-    path, info, refusal = member
-    if refusal is not None:
-        return refused(path, info.file_size, *refusal)
-    return SourceFile(path, info.file_size, partial(_read, archive, info, limits))
+    path, info = member.path, member.info
+    if member.refusal is not None:
+        return refused(path, info.file_size, *member.refusal)
+    read = partial(_read, archive, info, limits)
+    return SourceFile(path, info.file_size, read, formerly=member.formerly)
 
 
 def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limits: Ingest) -> bytes:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from biometric_core.config import Ingest
 from biometric_core.errors import CaptureRefused, SourceError
+from biometric_core.sources.names import on_disk
 from biometric_core.sources.source_file import SourceFile, bounded, oversized, refused
 
 
@@ -51,14 +52,9 @@ def _entries(source: Path, folder: _Entry) -> Iterator[_Entry]:
         raise SourceError(
             f"a folder inside source {source} can't be listed ({error.strerror}): check permissions"
         ) from None
-    for name in sorted(names, key=lambda name: (_text(name), name)):
-        label = f"{folder.label}/{_text(name)}" if folder.label else _text(name)
+    for name in sorted(names, key=lambda name: (on_disk(name), name)):
+        label = f"{folder.label}/{on_disk(name)}" if folder.label else on_disk(name)
         yield _Entry(f"{folder.path}/{name}", label, names[name])
-
-
-def _text(name: str) -> str:
-    """The name as valid Unicode: names on disk may be any bytes, and paths get encoded."""
-    return name if name.isascii() else os.fsencode(name).decode("utf-8", "replace")
 
 
 def _file(entry: _Entry, root: str, limits: Ingest) -> SourceFile | None:

@@ -9,17 +9,22 @@ are one person's is not told: each is a subject of its own.
 
 Only the END of a path is matched, part by part. Names further up say nothing about the modality:
 the Kaggle set's own root is called "IRIS and FINGERPRINT DATASET". A folder that names a sensor
-(`sensor=door-3`) may stand anywhere, and counts as not there.
+(`sensor=door-3`) may stand anywhere, and counts as not there. Names count in their normal form
+(`sources.names`).
 """
 
 import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from biometric_core.errors import CaptureRefused
 from biometric_core.schemas import EYES, UNKNOWN_FINGER, Modality
+from biometric_core.sources.names import normal, require_certain
 from biometric_core.sources.sensor_folders import without_sensor
 
 IMAGE_SUFFIXES = (".bmp", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
+_ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
+GENERATED = ".generator.json"  # the generator leaves it in the folder that holds its people
 _CLUTTER_NAMES = frozenset({"desktop.ini", "thumbs.db", "ehthumbs.db", "__macosx"})
 _KAGGLE_FINGERPRINT_FOLDER = "fingerprint"
 _NOT_A_SUBJECT = frozenset({*Modality, *EYES})
@@ -63,13 +68,39 @@ def parse(path: PurePosixPath) -> SourceCapture | None:
         >>> parse(PurePosixPath("any/root/iris/001_L_02.bmp")).position
         'left'
     """
-    found = _match(path)
+    found = _match(normal(path))
     return found[0] if found else None
+
+
+def identified(path: PurePosixPath) -> SourceCapture | None:
+    """As `parse`, for whoever needs to know whose capture it is.
+
+    Raises:
+        CaptureRefused: `nested_archive`; `bad_name`.
+    """
+    if path.suffix.lower() in _ARCHIVE_SUFFIXES:
+        raise nested_archive()
+    found = parse(path)
+    if found is not None:
+        require_certain(found.subject)
+    return found
+
+
+def nested_archive() -> CaptureRefused:
+    """The refusal of an archive within a source, which is never looked into."""
+    detail = "an archive within the source: unpack it, or give it by itself"
+    return CaptureRefused("nested_archive", detail)
+
+
+def subject_as_written(path: PurePosixPath) -> str | None:
+    """The subject that `path` names, not brought to the normal form; None when it names none."""
+    found = _match(path)
+    return found[0].subject if found else None
 
 
 def layout(path: PurePosixPath) -> str | None:
     """`kaggle`, `flat` or `fvc`, whichever the path of a capture follows; None of no capture."""
-    found = _match(path)
+    found = _match(normal(path))
     return found[2] if found else None
 
 
@@ -78,6 +109,7 @@ def data_root(path: PurePosixPath) -> PurePosixPath | None:
 
     All sensors of a data set share it: it is told without the folders that name them.
     """
+    path = normal(path)
     found = _match(path)
     return PurePosixPath(*without_sensor(path).parts[: -found[1]]) if found else None
 

@@ -7,13 +7,15 @@ person's.
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from biometric_core.config import Ingest
-from biometric_core.errors import SourceError
+from biometric_core.errors import EmptySourceError, SourceError
 from biometric_core.sources import archive, folder, object_store
-from biometric_core.sources.layouts import data_root, is_clutter
+from biometric_core.sources.layouts import GENERATED, data_root, is_clutter, layout
+from biometric_core.sources.names import normal
+from biometric_core.sources.sensor_folders import without_sensor
 from biometric_core.sources.source_file import SourceFile, refused, too_many
 from biometric_core.storage.files import is_remote
 
@@ -29,12 +31,16 @@ class SourceFiles:
         captures: how many of them are no clutter.
         walk: goes through them, sorted by the parts of their paths.
         data_set: root of the data set whose captures are taken where there are several, else None.
+        layout: `kaggle`, `flat` or `fvc`, of most captures; None where no path names one.
+        generated: whether the generator drew the people.
     """
 
     count: int
     captures: int
     walk: Callable[[], Iterator[SourceFile]]
     data_set: PurePosixPath | None
+    layout: str | None = None
+    generated: bool = False
 
     def __len__(self) -> int:
         return self.count
@@ -64,23 +70,58 @@ def open_source(source: str | Path, limits: Ingest) -> SourceFiles:
         limits: bounds on single files (over: that file is refused) and on the whole (SourceError).
 
     Raises:
-        SourceError: missing, empty, neither folder nor zip, or over the limits of a whole source.
+        EmptySourceError: it holds no file that could be a capture.
+        SourceError: missing, neither folder nor zip, or over the limits of a whole source.
     """
     walk = _walk(source, limits)
-    count = total = captures = 0
-    roots: Counter[PurePosixPath] = Counter()
+    seen = _Seen()
     for file in walk():
-        count += 1
-        captures += not is_clutter(file.path)
-        if file.refusal is None:
-            total += file.size
-            root = data_root(file.path)
-            roots.update(() if root is None else (root,))
-        _check(source, count, total, limits)
-    if not captures:
-        raise SourceError(f"source {source} is empty: it holds no file that could be a capture")
-    chosen = min(roots, key=lambda root: (-roots[root], len(root.parts), root.parts), default=None)
-    return SourceFiles(count, captures, walk, chosen if len(roots) > 1 else None)
+        seen.add(file)
+        _check(source, seen.count, seen.total, limits)
+    if not seen.captures:
+        raise EmptySourceError(
+            f"source {source} is empty: it holds no file that could be a capture"
+        )
+    return seen.files(walk)
+
+
+@dataclass
+class _Seen:
+    """What the first look through a source has met."""
+
+    count: int = 0
+    total: int = 0  # bytes
+    captures: int = 0
+    roots: Counter[PurePosixPath] = field(default_factory=Counter)
+    layouts: Counter[str] = field(default_factory=Counter)
+    drawn: set[PurePosixPath] = field(default_factory=set)  # where the generator left its mark
+
+    def add(self, file: SourceFile) -> None:
+        self.count += 1
+        self.captures += not is_clutter(file.path)
+        if file.refusal is not None:
+            return
+        self.total += file.size
+        root = data_root(file.path)
+        if root is not None:
+            self.roots[root] += 1
+            self.layouts[str(layout(file.path))] += 1
+        elif file.path.name == GENERATED:
+            self.drawn.add(normal(without_sensor(file.path).parent))
+
+    def files(self, walk: Callable[[], Iterator[SourceFile]]) -> SourceFiles:
+        roots, layouts = self.roots, self.layouts
+        root = min(
+            roots, key=lambda root: (-roots[root], len(root.parts), root.parts), default=None
+        )
+        return SourceFiles(
+            self.count,
+            self.captures,
+            walk,
+            data_set=root if len(roots) > 1 else None,
+            layout=min(layouts, key=lambda name: (-layouts[name], name), default=None),
+            generated=root in self.drawn,
+        )
 
 
 def iter_files(source: str | Path, limits: Ingest) -> Iterator[SourceFile]:

@@ -18,6 +18,8 @@ import numpy as np
 from biometric_core.config import Config, Ingest
 from biometric_core.errors import CaptureRefused, SourceError
 from biometric_core.parallel.progress import track
+from biometric_core.sources.layouts import GENERATED
+from biometric_core.sources.reader import open_source
 from biometric_core.sources.replay_plan import Item, Settings, deal_out, read_items
 from biometric_core.storage.files import atomic_write
 
@@ -81,6 +83,8 @@ def replay(
     _claim(folder, items, settings)
     plan = deal_out(items, settings)
     _lay_out(folder, plan, settings, change, config.ingest)
+    if open_source(source, config.ingest).generated:
+        _mark_as_generated(folder, settings)
     told = [_day(plan, settings, day) for day in range(days)]
     return ReplayResult(str(folder / HISTORY), str(folder / INBOX), told)
 
@@ -161,6 +165,14 @@ def _lay_out(
         last = day == settings.days - 1
         place = folder / _day_folder(settings, day)
         _write(place, item, change if last else None, limits, settings.seed)
+
+
+def _mark_as_generated(folder: Path, settings: Settings) -> None:
+    """Drawn people stay known as such, so that they are nobody's of another source."""
+    for day in (None, *range(settings.days)):
+        mark = folder / _day_folder(settings, day) / GENERATED
+        if not mark.exists():
+            atomic_write(mark, b'{"replayed": true}')
 
 
 def _write(

@@ -14,7 +14,7 @@ import numpy as np
 from biometric_core.config import Ingest
 from biometric_core.errors import CaptureRefused, SourceError
 from biometric_core.parallel.progress import track
-from biometric_core.sources.layouts import SourceCapture, flat_path, is_clutter, parse
+from biometric_core.sources.layouts import SourceCapture, flat_path, identified, is_clutter
 from biometric_core.sources.reader import SourceFile, iter_files
 from biometric_core.sources.sensor_folders import sensor_folder, sensor_of
 
@@ -50,14 +50,10 @@ def read_items(source: Path, limits: Ingest) -> list[Item]:
     found: dict[str, tuple[SourceFile, SourceCapture]] = {}
     left_out: Counter[str] = Counter()
     for file in track(iter_files(source, limits), total=None, description="reading the source"):
-        capture = None if file.refusal else parse(file.path)
-        if capture is None:
-            if not is_clutter(file.path):
-                left_out[file.refusal.reason if file.refusal else "unknown_layout"] += 1
+        if is_clutter(file.path):
             continue
         try:
-            sensor_of(file.path)
-            content = hashlib.sha256(file.read()).hexdigest()
+            capture, content = _read(file)
         except CaptureRefused as refusal:
             left_out[refusal.reason] += 1
             continue
@@ -68,6 +64,17 @@ def read_items(source: Path, limits: Ingest) -> list[Item]:
     if not found:
         raise SourceError(f"source {source} holds no capture in a known layout; see the README")
     return _renumbered(found)
+
+
+def _read(file: SourceFile) -> tuple[SourceCapture, str]:
+    """Whose capture it is, and its content; CaptureRefused where that can't be told."""
+    capture = identified(file.path)
+    if file.refusal is not None:
+        raise file.refusal
+    if capture is None:
+        raise CaptureRefused("unknown_layout", "the path names no subject and position")
+    sensor_of(file.path)
+    return capture, hashlib.sha256(file.read()).hexdigest()
 
 
 def _renumbered(found: Mapping[str, tuple[SourceFile, SourceCapture]]) -> list[Item]:

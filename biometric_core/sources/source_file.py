@@ -20,12 +20,14 @@ class SourceFile:
         read: the whole content, never more than `ingest.max_file_bytes`; raises CaptureRefused.
             Safe in threads.
         refusal: why the file must not be read, None when it may.
+        formerly: the path as earlier versions of this package read it, None where that is the same.
     """
 
     path: PurePosixPath
     size: int
     read: Callable[[], bytes]
     refusal: CaptureRefused | None = None
+    formerly: PurePosixPath | None = None
 
 
 def refused(path: PurePosixPath, size: int, reason: str, detail: str) -> SourceFile:

@@ -153,7 +153,7 @@ def _study(
     known = None if recogniser is None else _loaded(Path(recogniser), config)
     painted = None if paint_out is None else PaintOut(paint_out)
     prepared = [prepare_source(config, source, painted) for source in sources]
-    sets = merged([one.sets for one in prepared])
+    sets = merged([one.sets for one in prepared], painted=painted is not None)
     mated = chimera.mated_sources(sets) if chimeric else None
     return _Study(prepared, sets, config, mated, _has_common_subject(sets), known, paint_out)
 
@@ -328,4 +328,5 @@ def _source(one: SourceSets) -> dict[str, Any]:
         "subjects": len({str(name) for found in one.sets.values() for name in found.subject_id}),
         "captures": {modality.value: count for modality, count in one.captures.items()},
         "acquired": {modality.value: len(found) for modality, found in one.sets.items()},
+        "left_out": dict(one.left_out),
     }

@@ -10,6 +10,7 @@ import numpy as np
 
 from biometric_core.config import Config
 from biometric_core.data.capture_sets import CaptureSet, Sets, load_captures
+from biometric_core.data.same_pixels import first_of_each_image
 from biometric_core.data.splits import reserved
 from biometric_core.errors import DataError
 from biometric_core.evaluation.cards import ModelFacts, model_card
@@ -95,7 +96,7 @@ def _test_sets(sets: Sets, trained: list[str]) -> dict[Modality, CaptureSet]:
         m: s.select((s.split == Split.TEST) & ~np.isin(s.subject_id, trained))
         for m, s in sets.items()
     }
-    test = {modality: captures for modality, captures in chosen.items() if len(captures)}
+    test = {m: s.select(first_of_each_image(s)) for m, s in chosen.items() if len(s)}
     if not test:
         raise DataError("no captures of test subjects: ingest more people, or raise splits.test")
     return test

@@ -2,6 +2,7 @@
 
 import logging
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePath, PurePosixPath
@@ -12,7 +13,15 @@ import pyarrow.compute as pc
 
 from biometric_core.config import Config
 from biometric_core.data.intake import CLUTTER, DUPLICATE, UNREAD, Examined, Intake
-from biometric_core.data.splits import assign
+from biometric_core.data.known_images import (
+    Provenance,
+    keep_digests,
+    known_images,
+    owners_of,
+)
+from biometric_core.data.namespaces import kind_of, namespace_of, remarks
+from biometric_core.data.pseudonyms import Pseudonymiser, another_key
+from biometric_core.data.splits import assign, stored_splits
 from biometric_core.errors import CaptureRefused, DataError, SourceError
 from biometric_core.parallel.progress import track
 from biometric_core.parallel.thread_limits import usable_cores
@@ -43,6 +52,7 @@ class IngestResult:
         reasons: refused files by reason.
         subjects: in the whole table.
         splits: subjects of the whole table by split.
+        namespace: of the source's people: equal names in one are one person.
     """
 
     seen: int
@@ -54,6 +64,7 @@ class IngestResult:
     reasons: dict[str, int]
     subjects: int
     splits: dict[str, int]
+    namespace: str
 
 
 @owner_only()
@@ -74,6 +85,7 @@ def ingest(
     that was cut short and is done again ends with the tables of an undisturbed one. Several runs at
     once are safe. A file that was refused before (it was unreadable, or over a limit that has been
     raised) and is accepted now leaves the quarantine; one that was replaced by another file stays.
+    One image is one image in whatever format: of one subject it is known, of another a duplicate.
 
     Args:
         config: limits, gates and shares of the splits.
@@ -84,16 +96,22 @@ def ingest(
         kind: kind of source for the record; never a name or path.
 
     Raises:
-        SourceError: the source is missing, no data set, or a folder of a sensor with no fit name.
+        SourceError: the source is missing, no data set, or a folder of a sensor with no fit name
+            (EmptySourceError where it holds nothing).
+        ConfigError: the pseudonym key isn't the one of the store, or nothing tells the namespace.
         StorageError: no space left, or the storage root can't be written to.
         DataError: a gate failed (too many refused files or duplicates, too few subjects); what was
             accepted and what was refused is in the tables all the same.
     """
-    taken_at = captured_at or datetime.now(UTC)
     files = open_source(source, config.ingest)
-    run = _Run(config, taken_at, sensor or _named_by(source) or config.source.sensor, kind)
+    record = {
+        "captured_at": captured_at or datetime.now(UTC),
+        "source": kind_of(config, source, kind),
+        "sensor": sensor or _named_by(source) or config.source.sensor,
+    }
     remote = is_remote(source) or is_remote(config.storage.root)
-    result = run.take_all(files, _REMOTE_THREADS if remote else usable_cores())
+    run = _Run(config, source, files, record, _REMOTE_THREADS if remote else usable_cores())
+    result = run.take_all()
     _check_gates(config, result)
     return result
 
@@ -108,26 +126,50 @@ def _named_by(source: str) -> str | None:
 
 
 class _Run:
-    """One run: who each known image is of, and what is not committed yet."""
+    """One run: whose each known image is, and what is not committed yet.
 
-    def __init__(self, config: Config, captured_at: datetime, sensor: str, kind: str) -> None:
-        self.config = config
+    Args:
+        config: limits, shares of the splits, and what it says of the source.
+        source: where the files are.
+        files: of the source.
+        record: columns of `captures` that are the same for the whole run; `sensor` is of the files
+            that lie in no folder of one.
+        threads: how many examine files.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        source: str,
+        files: SourceFiles,
+        record: Mapping[str, Any],
+        threads: int,
+    ) -> None:
+        self.config, self.files, self.threads = config, files, threads
         self.store = Store.of(config)
-        self.record = {"captured_at": captured_at, "source": kind}
-        self.owners = _owners(self.store)
-        self.intake = Intake(config, self.store, self.owners, sensor)
+        self.names = Pseudonymiser.of(self.store)
+        self.known_images = known_images(self.store, config.ingest, threads)
+        self.before = frozenset(self.known_images.people)
+        kind = str(record["source"])
+        namespace = namespace_of(config, kind, files, self.known_images.provenances)
+        place = source if is_remote(source) else str(Path(source).resolve())
+        origin = self.names.of_source(place)
+        self.record = {**record, "namespace": namespace, "origin": origin}
+        self.intake = Intake(config, self.store, self.known_images, self.names, self.record)
         self.fresh: list[Examined] = []
         self.accepted: list[tuple[PurePath, str]] = []  # path and content
         self.quarantine: list[dict[str, Any]] = []
+        self.met: set[str] = set()  # subjects of the source
         self.seen = self.added = self.known = self.quarantined = 0
         self.reasons: Counter[str] = Counter()
 
-    def take_all(self, files: SourceFiles, threads: int) -> IngestResult:
-        """Examine the files in so many threads, and take them in the order of their paths."""
-        examined = map_threads(self.intake, files, threads)
-        for file in track(examined, total=len(files), description="taking captures in"):
+    def take_all(self) -> IngestResult:
+        """Examine the files in threads, and take them in the order of their paths."""
+        examined = map_threads(self.intake, self.files, self.threads)
+        for file in track(examined, total=len(self.files), description="taking captures in"):
             self.take(file)
         self.commit()
+        self._tell()
         result = self.result()
         _log.info(
             "took in %d captures, %d known, %d refused", result.added, result.known, result.refused
@@ -137,14 +179,16 @@ class _Run:
     def take(self, file: Examined) -> None:
         """Add one file, as a capture or as a refused file; of equal images the first one counts."""
         self.seen += 1
+        owner = self.known_images.owner(file.content, file.pixels)
         if file.refusal is not None:
             self._refuse(file, file.refusal)
-        elif file.content in self.owners:
-            self._repeat(file, self.owners[file.content])
+        elif owner is not None:
+            self._repeat(file, owner)
         else:
-            self.owners[file.content] = file.subject
+            self.known_images.owners |= dict.fromkeys((file.content, file.pixels), file.subject)
             self.fresh.append(file)
             self.accepted.append((file.path, file.content))
+        self.met.update((file.subject,) if file.subject else ())
         if self.seen % _FILES_PER_COMMIT == 0:
             self.commit()
 
@@ -158,10 +202,9 @@ class _Run:
 
     def _refuse(self, file: Examined, refusal: CaptureRefused) -> None:
         self.reasons[refusal.reason] += 1
-        namespace = self.config.source.namespace
         self.quarantine.append(
             {
-                "file_id": self.intake.names.of_file(namespace, file.path, file.content),
+                "file_id": self._file_id(file.path, file.content),
                 "reason": refusal.reason,
                 "detail": refusal.detail,
                 "modality": file.modality,
@@ -171,8 +214,12 @@ class _Run:
             }
         )
 
+    def _file_id(self, path: PurePath, content: str) -> str:
+        return self.names.of_file(self.record["namespace"], path, content)
+
     def commit(self) -> None:
         """Write what was taken: captures in one commit, then the refused files in others."""
+        self._require_key()
         appended: set[str] = set()
 
         def complete(rows: pa.Table) -> pa.Table:
@@ -183,8 +230,11 @@ class _Run:
         rows = [{**self.record, **file.row} for file in self.fresh]
         added = self.store.append_new("captures", _table("captures", rows), complete)
         self.added += added
+        if not added:
+            appended.clear()
+        keep_digests(self.store, {f.content: f.pixels for f in self.fresh if f.content in appended})
         if added < len(rows):
-            self._taken_meanwhile([f for f in self.fresh if not added or f.content not in appended])
+            self._taken_meanwhile([f for f in self.fresh if f.content not in appended])
         self.quarantined += self.store.append_new(
             "quarantine", _table("quarantine", self.quarantine)
         )
@@ -195,8 +245,7 @@ class _Run:
         """Remove the rows of `quarantine` that are of accepted files; a plain run has none."""
         if self.store.version("quarantine") is None:
             return
-        name, namespace = self.intake.names.of_file, self.config.source.namespace
-        ids = {name(namespace, path, c) for path, read in self.accepted for c in (read, UNREAD)}
+        ids = {self._file_id(path, c) for path, read in self.accepted for c in (read, UNREAD)}
         ids -= {row["file_id"] for row in self.quarantine}  # in a zip a name may come twice
         among = pc.field("file_id").isin(pa.array(sorted(ids), pa.string()))
         rows = self.store.read("quarantine", ["file_id"], among)
@@ -206,24 +255,56 @@ class _Run:
 
     def _taken_meanwhile(self, files: list[Examined]) -> None:
         """Somebody else took these images in since this run began."""
-        ids = pa.array([file.content for file in files], pa.string())
-        owners = _owners(self.store, pc.field("capture_id").isin(ids))
-        self.owners |= owners
+        owners = owners_of(self.store, [file.content for file in files])
+        self.known_images.owners |= owners
         for file in files:
             self._repeat(file, owners[file.content])
+
+    def _require_key(self) -> None:
+        """Refuse another pseudonym key than the store's before anything is written by it.
+
+        An older store doesn't tell its key: it takes the one by which somebody is found again.
+        """
+        if self.names.require(self.store):
+            return
+        if self.met & self.before:
+            self.names.keep(self.store)
+        elif self.reasons[DUPLICATE] > self.config.ingest.max_duplicates_share * self.seen:
+            raise another_key(self.store)
+
+    def _tell(self) -> None:
+        """Say what a person should know of whom the source's people were taken for."""
+        if respelled := self.intake.respelled:
+            _log.warning(
+                "%d people of the source are in the store by another spelling of their name, from "
+                "an earlier version: they keep the pseudonym they have; %d of them are another "
+                "person there as well, by the spelling of now, and stay so",
+                *(len(respelled), len(self.intake.doubled)),
+            )
+        if self.added and not self.names.require(self.store):
+            _log.warning(
+                "whether the pseudonym key is the one that %s was made with can't be told: nobody "
+                "of the source is in it; if they should be, it is another key",
+                self.store.root,
+            )
+        source = Provenance(*(self.record[name] for name in ("namespace", "source", "origin")))
+        again = len(self.met & self.before)
+        known = self.known_images.provenances
+        for remark in remarks(source, known, again) if self.added else ():
+            _log.warning("%s", remark)
 
     def _with_splits(self, rows: pa.Table) -> pa.Table:
         first = rows.group_by("subject_id").aggregate([("capture_id", "min")])
         smallest = dict(
             zip(first["subject_id"].to_pylist(), first["capture_id_min"].to_pylist(), strict=True)
         )
-        splits = assign(_splits(self.store), smallest, self.config.splits)
+        splits = assign(stored_splits(self.store), smallest, self.config.splits)
         column = pa.array([splits[subject] for subject in rows["subject_id"].to_pylist()])
         return rows.set_column(rows.schema.get_field_index("split"), "split", column)
 
     def result(self) -> IngestResult:
         """What the run did, and whom the tables hold now."""
-        splits = _splits(self.store)
+        splits = stored_splits(self.store)
         return IngestResult(
             seen=self.seen,
             added=self.added,
@@ -234,24 +315,8 @@ class _Run:
             reasons=dict(self.reasons),
             subjects=len(splits),
             splits=dict(Counter(splits.values())),
+            namespace=self.record["namespace"],
         )
-
-
-def _owners(store: Store, which: pc.Expression | None = None) -> dict[str, str]:
-    """Subject by capture id. A subject's captures share one string: there may be millions."""
-    found: dict[str, str] = {}
-    subjects: dict[str, str] = {}
-    for batch in store.scan("captures", ["capture_id", "subject_id"], which):
-        for capture, subject in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            found[capture] = subjects.setdefault(subject, subject)
-    return found
-
-
-def _splits(store: Store) -> dict[str, str]:
-    """Split by subject, of all subjects in the captures table."""
-    rows = store.read("captures", ["subject_id", "split"])
-    found = rows.group_by("subject_id").aggregate([("split", "min")])
-    return dict(zip(found["subject_id"].to_pylist(), found["split_min"].to_pylist(), strict=True))
 
 
 def _table(name: str, rows: list[dict[str, Any]]) -> pa.Table:
@@ -262,16 +327,17 @@ def _check_gates(config: Config, result: IngestResult) -> None:
     offered = result.seen - result.reasons.get(CLUTTER, 0)
     limits = config.ingest
     refused = result.refused - result.reasons.get(CLUTTER, 0)
-    if offered and refused / offered > limits.max_refused_share:
-        raise DataError(
-            f"{refused} of {offered} files were refused (ingest.max_refused_share is "
-            f"{limits.max_refused_share}): {result.reasons}; the quarantine table has each reason"
-        )
     if offered and result.duplicates / offered > limits.max_duplicates_share:
         raise DataError(
             f"{result.duplicates} of {offered} files are the image of another subject "
             f"(ingest.max_duplicates_share is {limits.max_duplicates_share}): check whether the "
-            "source names its subjects otherwise than an earlier one"
+            "source names its subjects otherwise than an earlier one, or is in another "
+            f"source.namespace (these are in {result.namespace})"
+        )
+    if offered and refused / offered > limits.max_refused_share:
+        raise DataError(
+            f"{refused} of {offered} files were refused (ingest.max_refused_share is "
+            f"{limits.max_refused_share}): {result.reasons}; the quarantine table has each reason"
         )
     if result.subjects < limits.min_subjects:
         raise DataError(

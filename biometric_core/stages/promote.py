@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from biometric_core.config import Config
 from biometric_core.data.capture_sets import CaptureSet, load_captures
+from biometric_core.data.same_pixels import first_of_each_image
 from biometric_core.errors import ModelError
 from biometric_core.history import decisions
 from biometric_core.history.decisions import PROMOTED, Decision
@@ -130,11 +131,12 @@ def _judge(
         if needed != made:
             reason = f"the {role} needs captures prepared as {needed}, but they are made as {made}"
             return Ruling(False, f"{reason}: the two models can't be measured alike", {})
+    distinct = {m: found.select(first_of_each_image(found)) for m, found in sets.items()}
     try:
         return rule(
             models["challenger"],
             models.get("champion"),
-            sets,
+            distinct,
             config,
             latency=latency(models["challenger"], store, sets),
             change=question.change,

@@ -87,6 +87,42 @@ def test_monitoring_skips_a_day_without_captures(trained: dict[str, str], run_da
     assert set(states.values()) == {"skipped"}
 
 
+@pytest.mark.parametrize("left", ["", ".DS_Store", "sensor=door-3/iris/Thumbs.db"])
+def test_monitoring_skips_a_day_whose_folder_holds_no_capture(
+    copied: Config, run_dag: Runner, left: str
+) -> None:
+    folder = Path(copied.storage.inbox, "2026-02-01")
+    (folder / left).parent.mkdir(parents=True, exist_ok=True)
+    if left:
+        (folder / left).write_bytes(b"x")
+    folder.mkdir(exist_ok=True)
+    states = run_dag("biometric_monitoring", day="2026-02-01")
+    assert (states.pop(""), states.pop("earlier_days")) == ("success", "success")
+    assert set(states.values()) == {"skipped"}
+
+
+def test_monitoring_fails_a_day_of_which_nothing_can_be_read(
+    copied: Config, run_dag: Runner
+) -> None:
+    folder = Path(copied.storage.inbox, "2026-02-01", "iris")
+    folder.mkdir(parents=True)
+    (folder / "001_L_01.bmp").write_bytes(b"no image")
+    assert run_dag("biometric_monitoring", day="2026-02-01")["ingest"] == "failed"
+
+
+def test_who_was_enrolled_by_training_is_the_same_at_the_door(
+    world: World, copied: Config, run_dag: Runner
+) -> None:
+    enrolled = set(Store.of(copied).read("captures")["subject_id"].to_pylist())
+    came = world.home / "story" / "inbox" / world.days[2]  # all who are enrolled come on that day
+    shutil.copytree(came, Path(copied.storage.inbox, "2026-02-01"))
+    Path(copied.storage.inbox, "2026-02-01", ".generator.json").unlink()  # as real days come
+    assert run_dag("biometric_monitoring", day="2026-02-01")["preprocess"] == "success"
+    rows = Store.of(copied).read("captures").to_pylist()
+    assert {row["namespace"] for row in rows} == {"generated"}
+    assert {row["subject_id"] for row in rows if row["source"] == "inbox"} >= enrolled
+
+
 def test_an_alarm_sends_the_asset_event(
     world: World, trained: dict[str, str], run_dag: Runner
 ) -> None:

@@ -16,7 +16,7 @@ from biometric_core.errors import ConfigError, SourceError
 from biometric_core.parallel.progress import track
 from biometric_core.parallel.thread_limits import usable_cores
 from biometric_core.schemas import EYES, POSITIONS, Modality, UInt8Array
-from biometric_core.sources.layouts import SourceCapture, flat_path
+from biometric_core.sources.layouts import GENERATED, SourceCapture, flat_path
 from biometric_core.storage.files import atomic_write
 
 # Two fingers by default: the index fingers, which most live scans ask for first.
@@ -26,7 +26,6 @@ FINGER_ORDER = tuple(
     for hand in ("left", "right")
 )
 VERSION = 1  # of the images: raise it when the same seed gives other bytes
-_MANIFEST = ".generator.json"
 _MIN_IMAGES_FOR_POOL = 120  # a pool takes about 1.5 s to start
 _SUFFIX = {Modality.IRIS: ".bmp", Modality.FINGERPRINT: ".png"}
 _IDENTITY = 0  # impressions are numbered from 1: no capture shares its identity's randomness
@@ -102,7 +101,7 @@ def _check(subjects: int, impressions: int, seed: int) -> None:
 
 def _claim(folder: Path, seed: int) -> None:
     """Mark `folder` as this seed's, or refuse it: people of two seeds must never mix."""
-    manifest, mine = folder / _MANIFEST, {"seed": seed, "version": VERSION}
+    manifest, mine = folder / GENERATED, {"seed": seed, "version": VERSION}
     try:
         found = json.loads(manifest.read_bytes())
     except FileNotFoundError:
