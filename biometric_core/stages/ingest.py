@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from biometric_core.config import Config
 from biometric_core.data.intake import CLUTTER, DUPLICATE, UNREAD, Examined, Intake
 from biometric_core.data.splits import assign
-from biometric_core.errors import CaptureRefused, DataError, SourceError
+from biometric_core.errors import CaptureRefused, ConfigError, DataError, SourceError
 from biometric_core.parallel.progress import track
 from biometric_core.parallel.thread_limits import usable_cores
 from biometric_core.parallel.windowed import map_threads
@@ -22,6 +22,7 @@ from biometric_core.sources.reader import SourceFiles, open_source
 from biometric_core.sources.sensor_folders import sensor_of
 from biometric_core.storage.files import is_remote
 from biometric_core.storage.store import Store
+from biometric_core.times import in_future, valid_time
 
 _log = logging.getLogger(__name__)
 _FILES_PER_COMMIT = 8192  # of those seen, so that a run done again makes the same commits
@@ -76,24 +77,39 @@ def ingest(
     Args:
         config: limits, gates and shares of the splits.
         source: a folder, a .zip, or either as `s3://...`, in a layout `sources.layouts` knows.
-        captured_at: when the captures were taken; now when None.
+        captured_at: when the captures were taken; now when None. 1970 to 2100, UTC where it names
+            no zone; one in the future is taken with a warning.
         sensor: what took those in no folder of a sensor; when None the sensor whose folder the
             source itself is, else `source.sensor` of the configuration.
         kind: kind of source for the record; never a name or path.
 
     Raises:
+        ConfigError: `captured_at` lies outside 1970 to 2100.
         SourceError: the source is missing, no data set, or a folder of a sensor with no fit name.
         StorageError: no space left, or the storage root can't be written to.
         DataError: a gate failed (too many refused files or duplicates, too few subjects); what was
             accepted and what was refused is in the tables all the same.
     """
-    taken_at = captured_at or datetime.now(UTC)
+    taken_at = _checked(captured_at) if captured_at else datetime.now(UTC)
     files = open_source(source, config.ingest)
     run = _Run(config, taken_at, sensor or _named_by(source) or config.source.sensor, kind)
     remote = is_remote(source) or is_remote(config.storage.root)
     result = run.take_all(files, _REMOTE_THREADS if remote else usable_cores())
     _check_gates(config, result)
     return result
+
+
+def _checked(captured_at: datetime) -> datetime:
+    try:
+        time = valid_time(captured_at)
+    except (ValueError, OverflowError) as error:
+        raise ConfigError(f"captured_at {captured_at.isoformat()} {error}") from None
+    if in_future(time):
+        _log.warning(
+            "captured_at %s lies in the future: is it right? The captures are taken in as of then",
+            time.isoformat(),
+        )
+    return time
 
 
 def _named_by(source: str) -> str | None:

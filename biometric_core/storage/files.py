@@ -17,6 +17,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from biometric_core.errors import ConfigError, StorageError
+from biometric_core.storage.folders import local_path
 
 SCHEME = "s3://"
 _CODE = re.compile(r"AWS Error ([A-Z_]+)")
@@ -124,7 +125,7 @@ class Files:
             self.root, self.local = str(root).rstrip("/"), None
             system, base = object_store(self.root)
         else:
-            self.local = Path(str(root).removeprefix("file://")).resolve()
+            self.local = local_path(root)
             self.root = base = str(self.local)
             system = fs.LocalFileSystem()
         self._system: fs.FileSystem = fs.SubTreeFileSystem(base, system)

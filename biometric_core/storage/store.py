@@ -38,7 +38,8 @@ from biometric_core.storage.delta import (
     unique,
     unknown,
 )
-from biometric_core.storage.files import Files
+from biometric_core.storage.files import Files, is_remote
+from biometric_core.storage.folders import fit_for_tables, local_path
 
 _log = logging.getLogger(__name__)
 _ATTEMPTS = 50
@@ -63,10 +64,11 @@ class Store:
 
     Raises:
         ConfigError: the root is a URL of a kind this version can't write to.
+        StorageError: Delta can't take the name of the folder.
     """
 
     def __init__(self, root: str | Path, work: str | Path = "var/work") -> None:
-        self.files = Files(root)
+        self.files = Files(root if is_remote(root) else fit_for_tables(local_path(root)))
         self.root = self.files.root
         name = hashlib.sha256(self.root.encode()).hexdigest()[:12]
         self._work = self.files.local or Path(work).resolve() / name

@@ -41,7 +41,7 @@ def tracking_uri(config: Config) -> str:
     uri = config.mlflow.tracking_uri
     if uri.startswith(_SQLITE):
         path = uri.removeprefix(_SQLITE)
-        return uri if path in ("", ":memory:") else f"{_SQLITE}{Path(path).resolve()}"
+        return uri if path in ("", ":memory:") else f"{_SQLITE}{Path(path).expanduser().resolve()}"
     if uri.startswith("file:") or "://" not in uri:
         raise ConfigError(
             f"mlflow.tracking_uri {uri!r}: a folder can't be a tracking store; "

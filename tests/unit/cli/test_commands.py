@@ -109,7 +109,10 @@ def test_results_go_to_a_file_or_to_the_terminal_as_json(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--set", "training=5", "--set", "training.epochs=3", "status"), "training has a value"),
+        (
+            ("--set", "training=5", "--set", "training.epochs=3", "status"),
+            "a section has no value",
+        ),
         (("--set", "training", "status"), "KEY=VALUE"),
         (("preprocess", "--json", "{folder}"), "can't write it"),
         (("monitor", "--day", "yesterday"), "yesterday"),
