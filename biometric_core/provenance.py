@@ -14,7 +14,7 @@ from biometric_core.config import UNRECORDED, Config
 
 _USER_AND_PASSWORD = re.compile(r"//[^/\s]+@")
 
-_SECRETS = re.compile(r"([?&][^=&]*(?:pass|pwd|secret|token|key)[^=&]*=)[^&]*", re.IGNORECASE)
+_SECRETS = re.compile(r"([?&][^=&]*(?:pass|pwd|secret|token|key)[^=&]*=)[^&\s'\")]*", re.IGNORECASE)
 
 # What the bundle's code imports. Pinned to what is installed: with a given list MLflow doesn't load
 # the model in a second process to find out, which takes half a minute.
@@ -112,6 +112,11 @@ def resolved_yaml(config: Config) -> str:
     values = config.model_dump(mode="json", exclude=UNRECORDED)
     values["mlflow"]["tracking_uri"] = without_password(config.mlflow.tracking_uri)
     return yaml.safe_dump(values, sort_keys=False)
+
+
+def without_secrets(text: str) -> str:
+    """A message fit for a log: without the users, passwords and tokens of addresses in it."""
+    return _SECRETS.sub(r"\1***", _USER_AND_PASSWORD.sub("//", text))
 
 
 def without_password(uri: str) -> str:

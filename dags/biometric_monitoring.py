@@ -59,8 +59,10 @@ def earlier_days() -> bool:
 @task
 def ingest() -> dict[str, Any]:
     """Take in the day's folder of the inbox; skipped, with all that follows, without one."""
+    from biometric_core.config import load_config
+
     day = monitored_day(get_current_context())
-    folder = Path(parse_config().storage.inbox) / day.isoformat()
+    folder = Path(load_config().storage.inbox) / day.isoformat()
     if not folder.is_dir():
         raise AirflowSkipException(f"no captures of {day}: there is no folder {folder}")
     at = datetime.combine(day, time(), tzinfo=UTC)
@@ -99,7 +101,7 @@ def alert(judged: dict[str, Any]) -> dict[str, Any]:
     dag_id="biometric_monitoring",
     schedule=cron(CONFIG.schedules.monitoring),
     params=PARAMS,
-    doc_md=__doc__,
+    doc_md=CONFIG.doc(__doc__),
     **after_interval(CONFIG.schedules.monitoring_deadline_hours),
     **dag_defaults(CONFIG, "monitoring"),
 )

@@ -13,6 +13,7 @@ from biometric_core.cli.invocation import (
     JsonOption,
     SourceOption,
     State,
+    home,
     run_stage,
     time_of,
 )
@@ -83,7 +84,9 @@ def download(
 
 @app.command()
 def generate(
-    to: Annotated[str, typer.Option("--to", help="Folder to write.")] = "var/source/generated",
+    to: Annotated[
+        str, typer.Option("--to", parser=home, metavar="FOLDER", help="Folder to write.")
+    ] = "var/source/generated",
     subjects: Annotated[int | None, typer.Option(min=1, help="How many people.")] = None,
     impressions: Annotated[
         int | None, typer.Option(min=1, help="Captures of each eye and finger.")
@@ -215,7 +218,10 @@ def promote(
 @app.command()
 def predict(
     source: SourceOption,
-    to: Annotated[str, typer.Option("--to", help="Result: .parquet, .csv or .delta.")],
+    to: Annotated[
+        str,
+        typer.Option("--to", parser=home, metavar="FILE", help="Result: .parquet, .csv or .delta."),
+    ],
     model: Annotated[str, typer.Option(help="An alias or version in the registry.")] = "champion",
     embeddings: Annotated[bool, typer.Option("--embeddings", help="Add the embeddings.")] = False,
     out: JsonOption = None,
@@ -245,7 +251,9 @@ def pretrain(
 
 _SourcesOption = Annotated[
     list[str],
-    typer.Option("--source", "-s", metavar="PATH", help="A folder or .zip; several times."),
+    typer.Option(
+        "--source", "-s", metavar="PATH", parser=home, help="A folder or .zip; several times."
+    ),
 ]
 _ChimericOption = Annotated[
     bool, typer.Option("--chimeric", help="Pair irises and fingers of different sources.")

@@ -1,6 +1,7 @@
 """One invocation of the command line: its global options, and running a stage under them."""
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import date, datetime
@@ -20,9 +21,18 @@ JsonOption = Annotated[
     Path | None,
     typer.Option("--json", metavar="FILE", help="Write the result as JSON; '-' prints it."),
 ]
+
+
+def home(path: str) -> str:
+    """A path whose `~` is the home: in `--to=~/x` no shell makes it so."""
+    return os.path.expanduser(path)  # noqa: PTH111 - an address must stay as it is
+
+
 SourceOption = Annotated[
     str,
-    typer.Option("--source", "-s", metavar="PATH", help="A folder or .zip of captures."),
+    typer.Option(
+        "--source", "-s", metavar="PATH", parser=home, help="A folder or .zip of captures."
+    ),
 ]
 DayOption = Annotated[
     str, typer.Option("--day", metavar="DAY", help="The day of the captures: 2026-01-31.")

@@ -85,8 +85,9 @@ def _refusal(error: ErrorDetails, found: Sequence[Layer], others: int) -> Config
     more = f" ({others} more after it)" if others else ""
     said = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
     said = "has too few values" if error["type"] == "missing" else said
-    if not key:
-        return layer.refusal(section, said + more)
+    if not key:  # several settings don't go together
+        own = [*layer.values[section]]
+        return layer.refusal(f"{section}.{own[0]}" if len(own) == 1 else section, said + more)
     setting = f"{section}.{key}"
     got = "is empty" if error["input"] is None else f"{_shown(error['input'])} {said}"
     form = "" if "write" in said else f"; write {layer.spelled(setting, _example(section, key))}"

@@ -26,14 +26,11 @@ class _Loader(yaml.SafeLoader):
         """A mapping, refused where a key stands twice."""
         seen: dict[str, int] = {}
         for key, _ in node.value:
-            line = key.start_mark.line + 1
-            if isinstance(key, yaml.ScalarNode) and seen.setdefault(key.value, line) != line:
-                raise yaml.constructor.ConstructorError(
-                    None,
-                    None,
-                    f"{key.value} stands here and in line {seen[key.value]}: put both together",
-                    key.start_mark,
-                )
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                told = f"{key.value} stands here and in line {seen[key.value]}: put both together"
+                raise yaml.constructor.ConstructorError(None, None, told, key.start_mark)
+            if isinstance(key, yaml.ScalarNode):
+                seen[key.value] = key.start_mark.line + 1
         return super().construct_mapping(node, deep)
 
 

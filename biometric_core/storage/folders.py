@@ -20,8 +20,8 @@ def local_path(text: str | Path) -> Path:
     """The absolute path of a local folder; `~` is the home, a `file:` address is decoded."""
     address = re.fullmatch(r"file:(?://(?:localhost(?=/))?)?(.*)", str(text), re.DOTALL)
     given = unquote(address[1]) if address else str(text)
-    # Path.expanduser would take `./~` for the home as well.
-    return Path(os.path.expanduser(given)).resolve()
+    # Path would make `~` of `./~` first.
+    return Path(os.path.expanduser(given)).resolve()  # noqa: PTH111
 
 
 def fit_for_tables(folder: Path) -> Path:

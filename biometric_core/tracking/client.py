@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from biometric_core.config import Config
 from biometric_core.errors import ConfigError, ModelError, ServiceError, StorageError
-from biometric_core.provenance import _USER_AND_PASSWORD, without_password
+from biometric_core.provenance import without_password, without_secrets
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -78,7 +78,7 @@ def mlflow_client(config: Config, doing: str) -> Iterator["MlflowClient"]:
         yield _client(uri)
     except (MlflowException, SQLAlchemyError, RequestException, OSError) as error:
         where = without_password(uri)
-        reason = _USER_AND_PASSWORD.sub("//", " ".join(str(error).split()))[:300]
+        reason = without_secrets(" ".join(str(error).split()))[:300]
         if isinstance(error, MlflowException) and error.error_code == "RESOURCE_DOES_NOT_EXIST":
             raise ModelError(f"MLflow ({where}): can't {doing}, no such entry: {reason}") from error
         if isinstance(error, FileNotFoundError):

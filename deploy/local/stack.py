@@ -21,7 +21,10 @@ from typing import Any
 
 import httpx
 
+from biometric_core.config import Ray, load_config
+from biometric_core.errors import BiometricError
 from biometric_core.history.decisions import Decision, read
+from biometric_core.reporting.terminals import write_anywhere
 from biometric_core.storage.store import Store
 from deploy.local.airflow_api import AirflowApi, AirflowApiError
 from deploy.local.places import (
@@ -106,8 +109,9 @@ class Stack:
         stop(self.layout)
         self.env = environment(self.layout, self.ports, watch_files=self.kind == "ui")
         self.spawn("migrate", ["airflow", "db", "migrate"])
-        self._ray_folder = Path(tempfile.mkdtemp(prefix="bio-ray-"))  # sockets need a short path
-        self.spawn("ray", self._ray_command())
+        if not self._ray.address:
+            self._ray_folder = Path(tempfile.mkdtemp(prefix="bio-ray-"))  # sockets: a short path
+            self.spawn("ray", self._ray_command())
 
     def finish(self) -> None:
         """Start Airflow's parts once its database is ready, and wait until they work."""
@@ -152,7 +156,9 @@ class Stack:
             raise StackError(f"{name} ended with status {status}:\n{tracked.tail()}")
 
     def wait_for_ray(self) -> None:
-        """Wait until the Ray head takes work."""
+        """Wait until the Ray head takes work; an existing cluster (`ray.address`) isn't ours."""
+        if self._ray.address:
+            return
         ray = next(process for process in self.processes if process.name == "ray")
         self._until(lambda: "Ray runtime started" in ray.tail(200), "Ray")
 
@@ -220,9 +226,14 @@ class Stack:
                 raise StackError(f"{what} isn't ready after {_READY_WITHIN:.0f} s\n{tails}")
             time.sleep(0.5)
 
+    @property
+    def _ray(self) -> Ray:
+        """`ray` of the configuration that the stack's processes get."""
+        return load_config(self.env["BIOMETRIC_PROFILE"]).ray
+
     def _ray_command(self) -> list[str]:
-        cpus = int(os.environ.get("BIOMETRIC__RAY__NUM_CPUS") or os.cpu_count() or 1)
-        store = int(os.environ.get("BIOMETRIC__RAY__OBJECT_STORE_MB") or 256) * 2**20
+        cpus = self._ray.num_cpus or os.cpu_count() or 1
+        store = self._ray.object_store_mb * 2**20
         return [
             *("ray", "start", "--head", "--block", f"--port={self.ports.ray}"),
             *("--node-ip-address=127.0.0.1", f"--ray-client-server-port={self.ports.ray_client}"),
@@ -307,12 +318,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: `up` or `stop`."""
     parser = argparse.ArgumentParser(prog="deploy.local.stack", description=__doc__)
     parser.add_argument("what", choices=("up", "stop"))
+    write_anywhere()
     layout = Layout.default()
     if parser.parse_args(arguments).what == "stop":
         print(f"ended {stop(layout)} processes of {_shown(layout.var)}")
         return 0
     try:
         stack = up(layout)
+    except BiometricError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except (StackError, AirflowApiError) as error:
         print(f"error: {error}\nlogs: {_shown(layout.logs)}", file=sys.stderr)
         return 1
