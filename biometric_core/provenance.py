@@ -10,9 +10,11 @@ from pathlib import Path
 import yaml
 
 import biometric_core
-from biometric_core.config import Config
+from biometric_core.config import UNRECORDED, Config
 
 _USER_AND_PASSWORD = re.compile(r"//[^/\s]+@")
+
+_SECRETS = re.compile(r"([?&][^=&]*(?:pass|pwd|secret|token|key)[^=&]*=)[^&\s'\")]*", re.IGNORECASE)
 
 # What the bundle's code imports. Pinned to what is installed: with a given list MLflow doesn't load
 # the model in a second process to find out, which takes half a minute.
@@ -33,7 +35,6 @@ REQUIREMENTS = (
     "deltalake",
     "filelock",
     "pydantic",
-    "pydantic-settings",
     "pyyaml",
     "rich",
 )
@@ -107,14 +108,22 @@ def _version(name: str) -> str | None:
 
 
 def resolved_yaml(config: Config) -> str:
-    """The whole configuration as YAML, addresses without passwords."""
-    values = config.model_dump(mode="json")
+    """The configuration as YAML: addresses without passwords, and nobody's e-mail address."""
+    values = config.model_dump(mode="json", exclude=UNRECORDED)
     values["mlflow"]["tracking_uri"] = without_password(config.mlflow.tracking_uri)
     return yaml.safe_dump(values, sort_keys=False)
 
 
+def without_secrets(text: str) -> str:
+    """A message fit for a log: without the users, passwords and tokens of addresses in it."""
+    return _SECRETS.sub(r"\1***", _USER_AND_PASSWORD.sub("//", text))
+
+
 def without_password(uri: str) -> str:
-    """The URI fit for a log or a run: user and password of `scheme://user:password@host` cut."""
-    scheme, separator, rest = uri.partition("://")
+    """The URI fit for a log or a run: user and password of `scheme://user:password@host` cut.
+
+    So are passwords, keys and tokens in its query.
+    """
+    scheme, separator, rest = _SECRETS.sub(r"\1***", uri).partition("://")
     authority, slash, path = rest.partition("/")
     return f"{scheme}{separator}{authority.rpartition('@')[2]}{slash}{path}"

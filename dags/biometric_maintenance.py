@@ -19,14 +19,14 @@ def maintain() -> dict[str, Any]:
     dag_id="biometric_maintenance",
     schedule=cron(CONFIG.schedules.maintenance),
     description="Compact tables, forget old versions that no model names, remove old reports",
-    doc_md="""
+    doc_md=CONFIG.doc("""
 ### Keep the tables small
 
 Puts small files of the Delta tables together and removes what is older than
 `storage.retention_days`, but keeps every version that a registered model or a training run names:
 `biometric train --like RUN` goes on working for them. Caches and checkpoints that nobody has used
 for so long go as well, and reports older than `storage.report_days`. Images and rows never go.
-""",
+"""),
     **dag_defaults(CONFIG),
 )
 def biometric_maintenance() -> None:

@@ -59,10 +59,11 @@ def earlier_days() -> bool:
 @task
 def ingest() -> dict[str, Any]:
     """Take in the day's folder of the inbox; skipped, with all that follows, where nobody came."""
+    from biometric_core.config import load_config
     from biometric_core.errors import EmptySourceError
 
     day = monitored_day(get_current_context())
-    folder = inbox(parse_config().storage.inbox) / day.isoformat()
+    folder = inbox(load_config().storage.inbox) / day.isoformat()
     if not folder.is_dir():
         raise AirflowSkipException(f"no captures of {day}: there is no folder {folder}")
     at = datetime.combine(day, time(), tzinfo=UTC)
@@ -104,7 +105,7 @@ def alert(judged: dict[str, Any]) -> dict[str, Any]:
     dag_id="biometric_monitoring",
     schedule=cron(CONFIG.schedules.monitoring),
     params=PARAMS,
-    doc_md=__doc__,
+    doc_md=CONFIG.doc(__doc__),
     **after_interval(CONFIG.schedules.monitoring_deadline_hours),
     **dag_defaults(CONFIG, "monitoring"),
 )

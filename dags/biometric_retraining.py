@@ -21,7 +21,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from biometric_airflow.approval import PARAM, OptionalApproval
 from biometric_airflow.deadlines import after_queueing
 from biometric_airflow.deciding import decide
-from biometric_airflow.intervals import parse_time
+from biometric_airflow.intervals import parse_day, parse_time
 from biometric_airflow.stages import run_stage
 from biometric_airflow.wiring import DRIFT, HEAVY, dag_defaults, parse_config
 
@@ -57,9 +57,10 @@ def plan() -> dict[str, Any]:
     made = run_stage("plan_retraining", trigger=trigger, force=given["force"])
     if not made["retrain"]:
         raise AirflowSkipException(f"no retraining: {made['reason']}")
-    if given["day"] and given["day"] > made["as_of"][:10]:
-        raise AirflowFailException(f"day {given['day']} lies after the captures: correct it")
-    day = given["day"] or made["day"]
+    asked = parse_day(given["day"]).isoformat() if given["day"] else None
+    if asked and asked > made["as_of"][:10]:
+        raise AirflowFailException(f"day {asked} lies after the captures: correct it")
+    day = asked or made["day"]
     return {**made, "day": day, "sensors": made["sensors"] if day == made["day"] else []}
 
 
@@ -101,7 +102,7 @@ def promote(planned: dict[str, Any], registered: dict[str, Any]) -> dict[str, An
     dag_id="biometric_retraining",
     schedule=[DRIFT],
     params=PARAMS,
-    doc_md=__doc__,
+    doc_md=CONFIG.doc(__doc__),
     **after_queueing(CONFIG.schedules.training_deadline_hours),
     **dag_defaults(CONFIG, "training", "drift"),
 )

@@ -22,12 +22,12 @@ def rollback() -> dict[str, Any]:
     dag_id="biometric_rollback",
     schedule=None,
     description="Make the previous champion champion again",
-    doc_md="""
+    doc_md=CONFIG.doc("""
 ### Take a promotion back
 
 Moves the alias `champion` to the version it had before. The reason goes into the decisions table.
 The next day is watched by that version, against its own reference.
-""",
+"""),
     params={"reason": Param("", type="string", minLength=3, title="Reason", description="Why")},
     **dag_defaults(CONFIG),
 )

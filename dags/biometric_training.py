@@ -128,7 +128,7 @@ def promote(acquired: dict[str, Any], registered: dict[str, Any]) -> dict[str, A
     dag_id="biometric_training",
     schedule=cron(CONFIG.schedules.training),
     params=PARAMS,
-    doc_md=__doc__,
+    doc_md=CONFIG.doc(__doc__),
     **after_queueing(CONFIG.schedules.training_deadline_hours),
     **dag_defaults(CONFIG, "training"),
 )

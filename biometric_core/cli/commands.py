@@ -3,7 +3,6 @@
 import logging
 import os
 import sys
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
@@ -14,11 +13,13 @@ from biometric_core.cli.invocation import (
     JsonOption,
     SourceOption,
     State,
-    nested,
+    home,
     run_stage,
+    time_of,
 )
 from biometric_core.cli.operations import operations
 from biometric_core.cli.terminal import hint, show_crossval
+from biometric_core.reporting.terminals import write_anywhere
 
 if TYPE_CHECKING:
     from biometric_core.config import Config
@@ -66,7 +67,7 @@ def main(
     del version
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s")
     State.profile = profile
-    State.overrides = nested(settings or [])
+    State.settings = settings or ()
 
 
 @app.command()
@@ -83,7 +84,9 @@ def download(
 
 @app.command()
 def generate(
-    to: Annotated[str, typer.Option("--to", help="Folder to write.")] = "var/source/generated",
+    to: Annotated[
+        str, typer.Option("--to", parser=home, metavar="FOLDER", help="Folder to write.")
+    ] = "var/source/generated",
     subjects: Annotated[int | None, typer.Option(min=1, help="How many people.")] = None,
     impressions: Annotated[
         int | None, typer.Option(min=1, help="Captures of each eye and finger.")
@@ -106,8 +109,12 @@ def generate(
 def ingest(
     source: SourceOption,
     captured_at: Annotated[
-        datetime | None,
-        typer.Option(help="When they were taken (UTC where no zone is named); now by default."),
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="When they were taken: 2026-01-31, 2026-01-31T14:30 (UTC) or "
+            "2026-01-31T14:30+02:00; now by default.",
+        ),
     ] = None,
     sensor: Annotated[
         str | None, typer.Option(help="What took those that lie in no folder sensor=NAME.")
@@ -117,8 +124,15 @@ def ingest(
     """Check captures and take them in; bad files go to quarantine with their reason."""
     from biometric_core.stages.ingest import ingest as stage
 
-    taken = _utc(captured_at)
-    run_stage(lambda config: stage(config, source=source, captured_at=taken, sensor=sensor), out)
+    run_stage(
+        lambda config: stage(
+            config,
+            source=source,
+            captured_at=time_of(captured_at, "--captured-at"),
+            sensor=sensor,
+        ),
+        out,
+    )
 
 
 @app.command()
@@ -162,7 +176,9 @@ def train(
     if like and as_of:
         raise typer.BadParameter("give --like or --as-of: a run names its own time")
     run_stage(
-        lambda config: stage(config, as_of=_utc(as_of), like=like, force=force, resume=not fresh),
+        lambda config: stage(
+            config, as_of=time_of(as_of, "--as-of"), like=like, force=force, resume=not fresh
+        ),
         out,
     )
 
@@ -176,7 +192,7 @@ def evaluate(
     """Measure a model on subjects it has never seen: EER, FNMR, rank-1, plots, release check."""
     from biometric_core.stages.evaluate import evaluate as stage
 
-    run_stage(lambda config: stage(config, run_id=run_id, as_of=_utc(as_of)), out)
+    run_stage(lambda config: stage(config, run_id=run_id, as_of=time_of(as_of, "--as-of")), out)
 
 
 @app.command()
@@ -194,7 +210,7 @@ def promote(
 
     def _stage(config: "Config") -> Any:
         chosen = register(config, run_id=run_id).version if run_id else version
-        return stage(config, version=chosen, as_of=_utc(as_of))
+        return stage(config, version=chosen, as_of=time_of(as_of, "--as-of"))
 
     run_stage(_stage, out)
 
@@ -202,7 +218,10 @@ def promote(
 @app.command()
 def predict(
     source: SourceOption,
-    to: Annotated[str, typer.Option("--to", help="Result: .parquet, .csv or .delta.")],
+    to: Annotated[
+        str,
+        typer.Option("--to", parser=home, metavar="FILE", help="Result: .parquet, .csv or .delta."),
+    ],
     model: Annotated[str, typer.Option(help="An alias or version in the registry.")] = "champion",
     embeddings: Annotated[bool, typer.Option("--embeddings", help="Add the embeddings.")] = False,
     out: JsonOption = None,
@@ -232,7 +251,9 @@ def pretrain(
 
 _SourcesOption = Annotated[
     list[str],
-    typer.Option("--source", "-s", metavar="PATH", help="A folder or .zip; several times."),
+    typer.Option(
+        "--source", "-s", metavar="PATH", parser=home, help="A folder or .zip; several times."
+    ),
 ]
 _ChimericOption = Annotated[
     bool, typer.Option("--chimeric", help="Pair irises and fingers of different sources.")
@@ -288,6 +309,7 @@ def crossval(
 
 def run() -> NoReturn:
     """Run the command line and end the process (the `biometric` script)."""
+    write_anywhere()
     code: int | str | None = 0
     try:
         app(prog_name="biometric")
@@ -298,9 +320,3 @@ def run() -> NoReturn:
     # Threads of native libraries that still run abort an ordinary exit now and then (seen: status
     # 134 after a clear error). All work is done and committed here.
     os._exit(code if isinstance(code, int) else int(code is not None))
-
-
-def _utc(time: datetime | None) -> datetime | None:
-    from biometric_core.schemas import utc
-
-    return utc(time) if time else None

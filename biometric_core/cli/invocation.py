@@ -1,9 +1,10 @@
 """One invocation of the command line: its global options, and running a stage under them."""
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, is_dataclass
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ import typer
 
 from biometric_core.cli.terminal import show
 from biometric_core.errors import BiometricError, ConfigError
+from biometric_core.times import parse_day, parse_time
 
 if TYPE_CHECKING:
     from biometric_core.config import Config
@@ -19,16 +21,29 @@ JsonOption = Annotated[
     Path | None,
     typer.Option("--json", metavar="FILE", help="Write the result as JSON; '-' prints it."),
 ]
+
+
+def home(path: str) -> str:
+    """A path whose `~` is the home: in `--to=~/x` no shell makes it so."""
+    return os.path.expanduser(path)  # noqa: PTH111 - an address must stay as it is
+
+
 SourceOption = Annotated[
     str,
-    typer.Option("--source", "-s", metavar="PATH", help="A folder or .zip of captures."),
+    typer.Option(
+        "--source", "-s", metavar="PATH", parser=home, help="A folder or .zip of captures."
+    ),
 ]
 DayOption = Annotated[
-    datetime, typer.Option("--day", formats=["%Y-%m-%d"], help="The day of the captures.")
+    str, typer.Option("--day", metavar="DAY", help="The day of the captures: 2026-01-31.")
 ]
 AsOfOption = Annotated[
-    datetime | None,
-    typer.Option("--as-of", help="Only captures taken before this time (UTC)."),
+    str | None,
+    typer.Option(
+        "--as-of",
+        metavar="TIME",
+        help="Only captures taken before this time: 2026-01-31 or 2026-01-31T14:30+02:00.",
+    ),
 ]
 
 
@@ -36,28 +51,31 @@ class State:
     """Global options of one invocation."""
 
     profile: str | None = None
-    overrides: dict[str, Any] = {}  # noqa: RUF012 - replaced, never changed
+    settings: Sequence[str] = ()
 
 
-def nested(settings: list[str]) -> dict[str, Any]:
-    """`KEY=VALUE` settings as nested values; keys are dotted.
+def time_of(text: str | None, option: str) -> datetime | None:
+    """The time an option names, in UTC; None where it isn't given.
 
     Raises:
-        typer.BadParameter: one is not of that form.
+        ConfigError: it is no time; names the option and the form to write.
     """
-    nested: dict[str, Any] = {}
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not equals:
-            raise typer.BadParameter(f"{setting!r}: write KEY=VALUE", param_hint="--set")
-        *parents, leaf = key.split(".")
-        section = nested
-        for parent in parents:
-            section = section.setdefault(parent, {})
-            if not isinstance(section, dict):
-                raise typer.BadParameter(f"{setting!r}: {parent} has a value", param_hint="--set")
-        section[leaf] = None if value in ("null", "") else value
-    return nested
+    try:
+        return None if text is None else parse_time(text)
+    except ValueError as error:
+        raise ConfigError(f"{option}: {text!r} {error}") from None
+
+
+def day_of(text: str, option: str = "--day") -> date:
+    """The day an option names.
+
+    Raises:
+        ConfigError: it is no day; names the option and the form to write.
+    """
+    try:
+        return parse_day(text)
+    except ValueError as error:
+        raise ConfigError(f"{option}: {text!r} {error}") from None
 
 
 def run_stage(
@@ -69,7 +87,7 @@ def run_stage(
     from biometric_core.config import load_config
 
     try:
-        result = stage(load_config(State.profile, State.overrides))
+        result = stage(load_config(State.profile, settings=State.settings))
     except BiometricError as error:
         typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
         raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from error

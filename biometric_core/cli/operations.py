@@ -1,13 +1,14 @@
 """Commands that keep an installation good: watch days, take a promotion back, tidy up, ask."""
 
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from biometric_core.cli.invocation import DayOption, JsonOption, run_stage
+from biometric_core.cli.invocation import DayOption, JsonOption, day_of, run_stage
 from biometric_core.cli.terminal import hint, show_days, show_status
+from biometric_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from biometric_core.config import Config
@@ -24,7 +25,7 @@ def score(day: DayOption, out: JsonOption = None) -> None:
     """Compare a day's captures with the enrolled references, by the champion."""
     from biometric_core.stages.score import score as stage
 
-    result = run_stage(lambda config: stage(config, day=day.date()), out)
+    result = run_stage(lambda config: stage(config, day=day_of(day)), out)
     hint(not result["probes"], _NO_CAPTURES)
 
 
@@ -32,8 +33,8 @@ def score(day: DayOption, out: JsonOption = None) -> None:
 def monitor(
     day: DayOption,
     until: Annotated[
-        datetime | None,
-        typer.Option("--until", formats=["%Y-%m-%d"], help="And each day up to this one."),
+        str | None,
+        typer.Option("--until", metavar="DAY", help="And each day up to this one."),
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Judge again a day with a verdict.")
@@ -47,15 +48,16 @@ def monitor(
     from biometric_core.stages.monitor import monitor as stage
 
     if until is None:
-        result = run_stage(lambda config: stage(config, day=day.date(), force=force), out)
+        result = run_stage(lambda config: stage(config, day=day_of(day), force=force), out)
         hint(not result["verdicts"], f"no verdict: {_NO_CAPTURES}")
         return
-    if until < day:
-        raise typer.BadParameter("it lies before --day", param_hint="--until")
 
     def _stage(config: "Config") -> dict[str, Any]:
+        first, last = day_of(day), day_of(until, "--until")
+        if last < first:
+            raise ConfigError(f"--until: {last} lies before --day {first}")
         # Oldest first: confirmation, trend and cooldown look back.
-        days = [day.date() + timedelta(days=n) for n in range((until - day).days + 1)]
+        days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
         return {"days": [asdict(stage(config, day=one, force=force)) for one in days]}
 
     run_stage(_stage, out, show_days)

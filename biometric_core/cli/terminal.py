@@ -29,7 +29,7 @@ def show_days(record: dict[str, Any]) -> None:
 
 def show_status(record: dict[str, Any]) -> None:
     """Print where an installation stands, a line for each thing."""
-    told: dict[str, Any] = {"model": record["model"]}
+    told: dict[str, Any] = {name: record[name] for name in ("store", "registry", "model")}
     told |= {alias: _version(record[alias]) for alias in ("champion", "challenger", "previous")}
     day, plan = record["day"], record["retraining"]
     if day:

@@ -15,6 +15,7 @@ from deltalake import DeltaTable, write_deltalake
 from biometric_core.errors import ConfigError
 from biometric_core.storage.delta import explained
 from biometric_core.storage.files import aside, writable
+from biometric_core.storage.folders import require_fit
 
 Write = Callable[[Path, pa.Schema, Iterable[pa.RecordBatch]], None]
 DELTA = ".delta"
@@ -27,13 +28,15 @@ def writer(out: str) -> Write:
 
     Raises:
         ConfigError: it names none, or one on an object store.
+        StorageError: Delta can't take the name of the folder.
     """
     if "://" in out:
         raise ConfigError(f"predict writes to a local disk, not to {out}: name a file or folder")
     target = Path(out)
     if target.suffix in _FILES:
         return _FILES[target.suffix]
-    if target.suffix == DELTA or DeltaTable.is_deltatable(str(target)):
+    if target.suffix == DELTA or (target.is_dir() and DeltaTable.is_deltatable(str(target))):
+        require_fit(target.resolve())
         return _delta
     raise ConfigError(
         f"predict writes .parquet, .csv or a Delta table ({DELTA}, or a folder that is one), "

@@ -22,7 +22,7 @@ from biometric_core.data.known_images import (
 from biometric_core.data.namespaces import kind_of, namespace_of, remarks
 from biometric_core.data.pseudonyms import Pseudonymiser, another_key
 from biometric_core.data.splits import assign, stored_splits
-from biometric_core.errors import CaptureRefused, DataError, SourceError
+from biometric_core.errors import CaptureRefused, ConfigError, DataError, SourceError
 from biometric_core.parallel.progress import track
 from biometric_core.parallel.thread_limits import usable_cores
 from biometric_core.parallel.windowed import map_threads
@@ -32,6 +32,7 @@ from biometric_core.sources.sensor_folders import sensor_of
 from biometric_core.storage.files import is_remote
 from biometric_core.storage.private import owner_only
 from biometric_core.storage.store import Store
+from biometric_core.times import in_future, valid_time
 
 _log = logging.getLogger(__name__)
 _FILES_PER_COMMIT = 8192  # of those seen, so that a run done again makes the same commits
@@ -90,7 +91,8 @@ def ingest(
     Args:
         config: limits, gates and shares of the splits.
         source: a folder, a .zip, or either as `s3://...`, in a layout `sources.layouts` knows.
-        captured_at: when the captures were taken; now when None.
+        captured_at: when the captures were taken; now when None. 1970 to 2100, UTC where it names
+            no zone; one in the future is taken with a warning.
         sensor: what took those in no folder of a sensor; when None the sensor whose folder the
             source itself is, else `source.sensor` of the configuration.
         kind: kind of source for the record; never a name or path.
@@ -98,14 +100,15 @@ def ingest(
     Raises:
         SourceError: the source is missing, no data set, or a folder of a sensor with no fit name
             (EmptySourceError where it holds nothing).
-        ConfigError: the pseudonym key isn't the one of the store, or nothing tells the namespace.
+        ConfigError: the pseudonym key isn't the one of the store, nothing tells the namespace, or
+            `captured_at` lies outside 1970 to 2100.
         StorageError: no space left, or the storage root can't be written to.
         DataError: a gate failed (too many refused files or duplicates, too few subjects); what was
             accepted and what was refused is in the tables all the same.
     """
     files = open_source(source, config.ingest)
     record = {
-        "captured_at": captured_at or datetime.now(UTC),
+        "captured_at": _checked(captured_at) if captured_at else datetime.now(UTC),
         "source": kind_of(config, source, kind),
         "sensor": sensor or _named_by(source) or config.source.sensor,
     }
@@ -114,6 +117,19 @@ def ingest(
     result = run.take_all()
     _check_gates(config, result)
     return result
+
+
+def _checked(captured_at: datetime) -> datetime:
+    try:
+        time = valid_time(captured_at)
+    except (ValueError, OverflowError) as error:
+        raise ConfigError(f"captured_at {captured_at.isoformat()} {error}") from None
+    if in_future(time):
+        _log.warning(
+            "captured_at %s lies in the future: is it right? The captures are taken in as of then",
+            time.isoformat(),
+        )
+    return time
 
 
 def _named_by(source: str) -> str | None:

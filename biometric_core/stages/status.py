@@ -15,6 +15,7 @@ from biometric_core.history.drift_table import (
     moved_since,
     of_sensors,
 )
+from biometric_core.provenance import without_password
 from biometric_core.schemas import KEYS
 from biometric_core.stages import plan_retraining
 from biometric_core.storage.private import owner_only
@@ -32,7 +33,8 @@ def status(config: Config) -> dict[str, Any]:
     """Tell where things stand; answers on an empty installation and without MLflow as well.
 
     Returns:
-        `model` (name), `champion`, `challenger`, `previous` (each None or version, run, since,
+        `store` (the storage root), `registry` (MLflow's address, without a password), `model`
+        (name), `champion`, `challenger`, `previous` (each None or version, run, since,
         error rates), `day` (the last judged one: verdict, since when, p-value, model version,
         report; None before the first), `verdicts` (its worst of each modality and sensor),
         `alarms` (what stands: modality, sensor, since, and the decision that answered it),
@@ -45,6 +47,8 @@ def status(config: Config) -> dict[str, Any]:
     models, problem = _models(config, history)
     days = judged_days(store)
     told: dict[str, Any] = {
+        "store": without_password(store.root),
+        "registry": without_password(tracking_uri(config)),
         "model": config.mlflow.model_name,
         **models,
         "day": _day(days),

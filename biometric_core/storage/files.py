@@ -18,6 +18,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from biometric_core.errors import ConfigError, StorageError
+from biometric_core.storage.folders import local_path
 from biometric_core.storage.private import owner_only
 
 SCHEME = "s3://"
@@ -168,7 +169,7 @@ class Files:
             self.root, self.local = str(root).rstrip("/"), None
             system, base = object_store(self.root)
         else:
-            self.local = Path(str(root).removeprefix("file://")).resolve()
+            self.local = local_path(root)
             self.root = base = str(self.local)
             system = fs.LocalFileSystem()
         self._system: fs.FileSystem = fs.SubTreeFileSystem(base, system)

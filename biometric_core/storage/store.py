@@ -38,7 +38,8 @@ from biometric_core.storage.delta import (
     unique,
     unknown,
 )
-from biometric_core.storage.files import Files, writable
+from biometric_core.storage.files import Files, is_remote, writable
+from biometric_core.storage.folders import fit_for_tables, local_path
 from biometric_core.storage.private import close_store, owner_only
 
 _log = logging.getLogger(__name__)
@@ -64,10 +65,11 @@ class Store:
 
     Raises:
         ConfigError: the root is a URL of a kind this version can't write to.
+        StorageError: Delta can't take the name of the folder.
     """
 
     def __init__(self, root: str | Path, work: str | Path = "var/work") -> None:
-        self.files = Files(root)
+        self.files = Files(root if is_remote(root) else fit_for_tables(local_path(root)))
         self.root = self.files.root
         name = hashlib.sha256(self.root.encode()).hexdigest()[:12]
         self._work = self.files.local or Path(work).resolve() / name

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from biometric_core.config import Config
 from biometric_core.errors import ConfigError, ModelError, ServiceError, StorageError
-from biometric_core.provenance import _USER_AND_PASSWORD, without_password
+from biometric_core.provenance import without_password, without_secrets
 from biometric_core.storage.files import SCHEME, object_path
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def tracking_uri(config: Config) -> str:
     uri = config.mlflow.tracking_uri
     if uri.startswith(_SQLITE):
         path = uri.removeprefix(_SQLITE)
-        return uri if path in ("", ":memory:") else f"{_SQLITE}{Path(path).resolve()}"
+        return uri if path in ("", ":memory:") else f"{_SQLITE}{Path(path).expanduser().resolve()}"
     if uri.startswith("file:") or "://" not in uri:
         raise ConfigError(
             f"mlflow.tracking_uri {uri!r}: a folder can't be a tracking store; "
@@ -98,7 +98,7 @@ def mlflow_client(config: Config, doing: str) -> Iterator["MlflowClient"]:
         yield _client(uri)
     except (MlflowException, SQLAlchemyError, RequestException, OSError) as error:
         where = without_password(uri)
-        reason = _USER_AND_PASSWORD.sub("//", " ".join(str(error).split()))[:300]
+        reason = without_secrets(" ".join(str(error).split()))[:300]
         if isinstance(error, MlflowException) and error.error_code == "RESOURCE_DOES_NOT_EXIST":
             raise ModelError(f"MLflow ({where}): can't {doing}, no such entry: {reason}") from error
         if isinstance(error, FileNotFoundError):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from biometric_core.config import Config
+from biometric_core.config import UNRECORDED, Config
 from biometric_core.errors import BiometricError, ModelError, ServiceError
 from biometric_core.storage.store import Store
 from biometric_core.tracking.client import artifact_location, mlflow_client
@@ -119,7 +119,8 @@ def numbers(values: Mapping[str, Any]) -> dict[str, float]:
 def flattened(config: Config) -> dict[str, str]:
     """The configuration as dotted names and text, without addresses and paths of this machine."""
     flat = {}
-    for section, values in config.model_dump(mode="json", exclude={"mlflow", "storage"}).items():
+    hidden = {"mlflow", "storage", *UNRECORDED}
+    for section, values in config.model_dump(mode="json", exclude=hidden).items():
         for name, value in values.items():
             if (section, name) not in (("source", "path"), ("source", "allowed")):
                 flat[f"{section}.{name}"] = str(value)

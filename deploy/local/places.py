@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from biometric_core.config import load_config
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 USER = "admin"
 POOL_SLOTS = 1  # heavy tasks at once: one already fills a small machine
@@ -128,11 +130,16 @@ def environment(layout: Layout, ports: Ports, *, watch_files: bool) -> dict[str,
         ports: where the services listen.
         watch_files: for people: look for changed DAG files every half minute (parsing costs seconds
             of CPU, so the demonstration parses once), and link to MLflow's and Evidently's pages.
+
+    Raises:
+        ConfigError: the configuration can't be read.
     """
     keys = keep_secrets(layout)
     # Threads that wait must not spin: beside Airflow on two cores that cost a factor of three.
     env = {"OMP_WAIT_POLICY": "PASSIVE", **_biometric_defaults(layout), **os.environ}
     env.update(_airflow_settings(layout, ports, keys, parse_every=30 if watch_files else 3600))
+    if not load_config(env["BIOMETRIC_PROFILE"]).ray.address:
+        env.update(_own_ray(layout, ports))
     env.update(
         {
             "PYTHONPATH": os.pathsep.join(
@@ -140,9 +147,6 @@ def environment(layout: Layout, ports: Ports, *, watch_files: bool) -> dict[str,
             ),
             "PYTHONUNBUFFERED": "1",
             "BIOMETRIC_VAR": str(layout.var),
-            "RAY_ADDRESS": f"127.0.0.1:{ports.ray}",
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN_PATH": str(layout.airflow / "ray_token"),
             "RAY_USAGE_STATS_ENABLED": "0",
             "DO_NOT_TRACK": "1",
             "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -156,6 +160,15 @@ def environment(layout: Layout, ports: Ports, *, watch_files: bool) -> dict[str,
     # Without compiled modules every process compiles torch and its like anew, for seconds each.
     env.pop("PYTHONDONTWRITEBYTECODE", None)
     return env
+
+
+def _own_ray(layout: Layout, ports: Ports) -> dict[str, str]:
+    """What leads to the Ray of this stack; a cluster (`ray.address`) has a token of its own."""
+    return {
+        "RAY_ADDRESS": f"127.0.0.1:{ports.ray}",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(layout.airflow / "ray_token"),
+    }
 
 
 def _biometric_defaults(layout: Layout) -> dict[str, str]:

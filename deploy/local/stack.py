@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 
+from biometric_core.config import Ray, load_config
 from biometric_core.history.decisions import Decision, read
 from biometric_core.parallel.patience import patience, ray_start_limits
 from biometric_core.storage.store import Store
@@ -105,11 +106,12 @@ class Stack:
         self.env = environment(self.layout, self.ports, watch_files=self.kind == "ui")
         self.env = {**ray_start_limits(), **self.env}
         self.spawn("migrate", ["python", "-m", "airflow", "db", "migrate"])
-        self._ray_folder = Path(tempfile.mkdtemp(prefix="bio-ray-"))  # sockets need a short path
-        # Ray starts its processes through a shell, which a space or a bracket in the interpreter's
-        # path would stop: this way to it has neither.
-        (self._ray_folder / "venv").symlink_to(sys.prefix)
-        self.spawn("ray", self._ray_command())
+        if not self._ray.address:
+            self._ray_folder = Path(tempfile.mkdtemp(prefix="bio-ray-"))  # sockets: a short path
+            # Ray starts its processes through a shell, which a space or a bracket in the
+            # interpreter's path would stop: this way to it has neither.
+            (self._ray_folder / "venv").symlink_to(sys.prefix)
+            self.spawn("ray", self._ray_command())
 
     def finish(self) -> None:
         """Start Airflow's parts once its database is ready, and wait until they work."""
@@ -158,9 +160,13 @@ class Stack:
     def wait_for_ray(self) -> None:
         """Wait until the Ray head takes work; one that doesn't start is started once more.
 
+        A cluster of somebody else's (`ray.address`) isn't ours to wait for.
+
         Raises:
             StackError: it didn't start the second time either; all else runs on.
         """
+        if self._ray.address:
+            return
         try:
             self._wait_for_head()
         except StackError:
@@ -253,9 +259,14 @@ class Stack:
                 raise StackError(f"{what} isn't ready after {within:.0f} s; logs: {logs}")
             time.sleep(0.5)
 
+    @property
+    def _ray(self) -> Ray:
+        """`ray` of the configuration that the stack's processes get."""
+        return load_config(self.env["BIOMETRIC_PROFILE"]).ray
+
     def _ray_command(self) -> list[str]:
-        cpus = int(os.environ.get("BIOMETRIC__RAY__NUM_CPUS") or os.cpu_count() or 1)
-        store = int(os.environ.get("BIOMETRIC__RAY__OBJECT_STORE_MB") or 256) * 2**20
+        cpus = self._ray.num_cpus or os.cpu_count() or 1
+        store = self._ray.object_store_mb * 2**20
         interpreter = Path(sys.executable).relative_to(sys.prefix)
         return [
             *(f"{self._ray_folder}/venv/{interpreter}", "-m", "ray.scripts.scripts"),

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
+from biometric_core.errors import BiometricError
+from biometric_core.reporting.terminals import write_anywhere
 from deploy.local.airflow_api import AirflowApiError
 from deploy.local.display import Display
 from deploy.local.places import USER, Layout, shown
@@ -62,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: `up` or `stop`."""
     parser = argparse.ArgumentParser(prog="deploy.local.ui", description=__doc__)
     parser.add_argument("what", choices=("up", "stop"))
+    write_anywhere()
     layout = Layout.default()
     if parser.parse_args(arguments).what == "stop":
         print(f"ended {stop(layout)} processes of {shown(layout.var)}")
@@ -70,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with Display({"start": "Airflow, Ray, MLflow and the reports"}) as display:
             stack, without_ray = up(layout, display)
             display.done("start")
-    except (StackError, AirflowApiError) as error:
+    except (BiometricError, StackError, AirflowApiError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"Airflow  {stack.url}   user {USER}, password {stack.password}")

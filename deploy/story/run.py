@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 from biometric_core.config import load_config
 from biometric_core.errors import BiometricError, SourceError
 from biometric_core.history.decisions import Decision, last_change
+from biometric_core.reporting.terminals import write_anywhere
 from deploy.local.airflow_api import AirflowApi, AirflowApiError, DagRun
 from deploy.local.display import Display
 from deploy.local.places import Layout, shown
@@ -292,6 +293,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--source", type=Path, help="folder or .zip instead of generated people")
     parser.add_argument("--timeout", type=float, default=1800, help="seconds for one DAG run")
     given = parser.parse_args(arguments)
+    write_anywhere()
     layout = Layout.default()
     logging.getLogger("httpx").setLevel(logging.WARNING)
     for sign in _SIGNALS:

@@ -1,9 +1,14 @@
 """Which captures a run is about."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
+from airflow.sdk.exceptions import AirflowFailException
+
+from biometric_core import times
+
+T = TypeVar("T")
 _BY_SCHEDULE = ("scheduled", "backfill")
 
 
@@ -15,7 +20,7 @@ def training_as_of(context: Mapping[str, Any]) -> str:
     """
     given = context["params"].get("as_of")
     if given:
-        return str(given)
+        return _told(times.parse_time, given, "as_of").isoformat()
     run = context["dag_run"]
     if run.run_type in _BY_SCHEDULE and context.get("data_interval_end"):
         return str(context["data_interval_end"].isoformat())
@@ -29,7 +34,7 @@ def monitored_day(context: Mapping[str, Any]) -> date:
     """
     given = context["params"].get("day")
     if given:
-        return date.fromisoformat(given)
+        return parse_day(given)
     start = context.get("data_interval_start")
     return start.date() if start else datetime.now(UTC).date() - timedelta(days=1)
 
@@ -53,8 +58,26 @@ def earlier_days_done(context: Mapping[str, Any]) -> bool:
 
 
 def parse_time(text: str | None) -> datetime | None:
-    """A time from a param or an XCom, ISO 8601; UTC where it names no zone."""
-    if not text:
-        return None
-    time = datetime.fromisoformat(text)
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time
+    """A time from a param or an XCom, in UTC; UTC where it names no zone.
+
+    Raises:
+        AirflowFailException: it is no time; says the form to write.
+    """
+    return _told(times.parse_time, text, "as_of") if text else None
+
+
+def parse_day(text: str) -> date:
+    """The day of a param.
+
+    Raises:
+        AirflowFailException: it is no day; says the form to write.
+    """
+    return _told(times.parse_day, text, "day")
+
+
+def _told(parse: Callable[[str], T], text: str, param: str) -> T:
+    """What `parse` makes of a param; a retry would read the same text."""
+    try:
+        return parse(str(text))
+    except ValueError as error:
+        raise AirflowFailException(f"param {param}: {text!r} {error}") from None

@@ -109,10 +109,17 @@ def test_results_go_to_a_file_or_to_the_terminal_as_json(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--set", "training=5", "--set", "training.epochs=3", "status"), "training has a value"),
+        (
+            ("--set", "training=5", "--set", "training.epochs=3", "status"),
+            "a section has no value",
+        ),
         (("--set", "training", "status"), "KEY=VALUE"),
         (("preprocess", "--json", "{folder}"), "can't write it"),
-        (("monitor", "--day", "yesterday"), "yesterday"),
+        (("monitor", "--day", "yesterday"), "write a day as 2026-01-31"),
+        (("score", "--day", "2026-02-30"), "doesn't exist"),
+        (("ingest", "-s", "x", "--captured-at", "today"), "write a time as 2026-01-31"),
+        (("ingest", "-s", "x", "--captured-at", "2207-01-01"), "1970 to 2100"),
+        (("train", "--as-of", "06.01.2027"), "--as-of"),
         (("monitor", "--day", "2026-01-05", "--until", "2026-01-04"), "before --day"),
     ],
 )

@@ -34,6 +34,18 @@ def drift_row(day: int, modality: str, verdict: str, statistic: str = "residual_
     }
 
 
+def test_it_says_which_store_and_registry_it_shows_without_a_password(config, capsys):
+    address = "http://me:hunter2@127.0.0.1:9/db?token=hunter2"
+    told = status(changed(config, "mlflow", tracking_uri=address))
+    assert told["store"] == config.storage.root
+    assert told["registry"] == "http://127.0.0.1:9/db?token=***"
+    show_status(told)
+    shown = "".join(capsys.readouterr().out.split())
+    assert config.storage.root in shown
+    assert "http://127.0.0.1:9/db" in shown
+    assert "hunter2" not in f"{shown}{told}"
+
+
 @pytest.fixture
 def served(config):
     """A champion, version 1, and a few prepared captures."""

@@ -42,6 +42,21 @@ def test_a_run_holds_all_that_explains_the_model(tiny):
     assert not list(Store.of(tiny).path("checkpoints").glob("*")), "removed after success"
 
 
+def test_a_run_names_nobody_who_is_told(tiny):
+    told = {"to": ("somebody@example.org",), "alarm": ("email",), "smtp_connection": "secret_mail"}
+    config = changed(tiny, "notifications", **told)
+    result = train(config)
+    info = runs.get_run(config, result.run_id)
+    folder = runs.download_recogniser(config, result.run_id).parent
+    kept = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
+    text = f"{info.params} {info.tags}".encode() + b"".join(kept)
+    assert b"training" in (folder / "config.yaml").read_bytes()
+    for word in (b"somebody", b"notifications", b"secret_mail"):
+        assert word not in text, word
+    assert config.digest() == tiny.digest()
+    assert train(config, like=result.run_id).reused
+
+
 def test_the_same_data_and_settings_are_not_trained_twice(tiny):
     first = train(tiny)
     again = train(tiny)

@@ -1,60 +1,61 @@
-"""Typed configuration: `config/base.yaml` < profile < environment < command line.
+"""What can be set, section by section: types, ranges and defaults.
 
-Every value is range-checked and an unknown key is refused. No value is ever evaluated as code.
+`config/base.yaml` has the same with its explanations; a test compares them.
 """
 
 import hashlib
 import json
-import os
-from collections.abc import Mapping
 from datetime import date
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    YamlConfigSettingsSource,
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from biometric_core.config.values import (
+    Addresses,
+    Channels,
+    Cron,
+    Day,
+    Days,
+    Fraction,
+    Fusion,
+    Hours,
+    Place,
+    Places,
+    Positive,
+    Shape,
+    Text,
 )
 
-from biometric_core.errors import ConfigError
-
-ENV_PREFIX = "BIOMETRIC__"
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[int, Field(ge=1)]
-Fusion = Literal["concat", "attention", "weighted_sum"]
-Channel = Literal["log", "email", "webhook"]
-Shape = tuple[Annotated[int, Field(ge=16, le=1024)], Annotated[int, Field(ge=16, le=1024)]]
+UNRECORDED = {"notifications"}
+"""Sections that no run, digest or report holds: they name people, and decide no result."""
 
 
 class Section(BaseModel):
     """A part of the configuration: immutable, unknown keys refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Storage(Section):
     """Where the tables, images and reports are: a local folder or s3://bucket/prefix."""
 
-    root: str = "var/data"
-    work: str = "var/work"  # caches and checkpoints where the root is an object store
-    inbox: str = "var/inbox"  # one folder of new captures a day: <inbox>/2026-01-05
-    retention_days: Annotated[int, Field(ge=0)] = 30
-    report_days: Positive = 365
+    root: Place = "var/data"
+    work: Place = "var/work"  # caches and checkpoints where the root is an object store
+    inbox: Place = "var/inbox"  # one folder of new captures a day: <inbox>/2026-01-05
+    retention_days: Days = 30
+    report_days: Annotated[Days, Field(ge=1)] = 365
 
 
 class Source(Section):
     """Where training captures come from when a run does not say."""
 
     kind: Literal["generator", "folder", "kaggle"] = "generator"
-    path: str | None = None
-    allowed: tuple[Annotated[str, Field(min_length=1)], ...] | None = None  # of a DAG's params
-    kaggle_dataset: str = "ninadmehendale/multimodal-iris-fingerprint-biometric-data"
-    sensor: str = "default"  # what took captures that lie in no folder sensor=NAME
+    path: Annotated[Place | None, Field(examples=["path/to/folder"])] = None
+    allowed: Places | None = None  # of a DAG's params
+    kaggle_dataset: Text = "ninadmehendale/multimodal-iris-fingerprint-biometric-data"
+    sensor: Text = "default"  # what took captures that lie in no folder sensor=NAME
     # Equal subject names in one namespace are one person; None: by layout and kind of the source.
-    namespace: Annotated[str, Field(min_length=1)] | None = None
+    namespace: Text | None = None
 
 
 class Generator(Section):
@@ -86,7 +87,7 @@ class Preprocess(Section):
 
     executor: Literal["auto", "sequential", "multiprocessing", "ray"] = "auto"
     chunk_size: Positive = 128
-    workers: Positive | None = None
+    workers: Annotated[Positive | None, Field(examples=[4])] = None
     iris_shape: Shape = (64, 512)
     fingerprint_shape: Shape = (224, 224)
 
@@ -95,7 +96,7 @@ class Check(Section):
     """Gates on what the tables hold, before a model is trained; `null` switches one off."""
 
     min_subjects: Positive | None = 2
-    min_impressions: Annotated[float, Field(ge=1)] | None = None
+    min_impressions: Annotated[Annotated[float, Field(ge=1)] | None, Field(examples=[3])] = None
     max_refused_share: Fraction | None = 0.5
     max_failure_to_acquire: Fraction | None = 0.3
     max_duplicates_share: Fraction | None = 0.1
@@ -104,8 +105,8 @@ class Check(Section):
 class Ray(Section):
     """The Ray cluster to join (`address`), or the bounds of one started here."""
 
-    address: str | None = None
-    num_cpus: Positive | None = None
+    address: Annotated[Text | None, Field(examples=["10.0.0.1:6379"])] = None
+    num_cpus: Annotated[Positive | None, Field(examples=[4])] = None
     object_store_mb: Annotated[int, Field(ge=80)] = 256
 
 
@@ -114,6 +115,12 @@ class Splits(Section):
 
     validation: Fraction = 0.15
     test: Fraction = 0.35
+
+    @model_validator(mode="after")
+    def _at_most_all(self) -> "Splits":
+        if self.validation + self.test > 1:
+            raise ValueError("validation and test are more than 1 together: write shares of it")
+        return self
 
 
 class Training(Section):
@@ -136,12 +143,14 @@ class Training(Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     pretrained: bool = True
     pretrained_rate: Annotated[float, Field(gt=0, le=1)] = 0.25
-    impressions: Positive | None = None  # captures of a subject that come together in a step
-    shuffle_rows: Positive | None = None  # shuffled among so many neighbours: reads stay local
+    # Captures of a subject that come together in a step.
+    impressions: Annotated[Positive | None, Field(examples=[2])] = None
+    # Shuffled among so many neighbours: reads stay local.
+    shuffle_rows: Annotated[Positive | None, Field(examples=[100_000])] = None
     accumulate: Positive = 1  # micro-steps that a step is computed in, to need less memory
     compile: bool = False  # of the branches, by torch.compile
     workers: Positive = 1
-    threads: Positive | None = None
+    threads: Annotated[Positive | None, Field(examples=[4])] = None
     seed: int = 17
     min_subjects: Positive = 4
 
@@ -195,7 +204,7 @@ class Monitoring(Section):
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
     suspect_alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     confirmation: Literal["either", "at_once", "two_of_three"] = "either"
-    cooldown_days: Annotated[int, Field(ge=0)] = 7
+    cooldown_days: Days = 7
     trend_days: Annotated[int, Field(ge=1, le=60)] = 14
     trend_decay: Annotated[float, Field(gt=0, le=1)] = 0.8
     permutations: Annotated[int, Field(ge=99)] = 1999
@@ -208,7 +217,7 @@ class Monitoring(Section):
 class Retraining(Section):
     """When a drift alarm leads to a new model."""
 
-    cooldown_days: Annotated[int, Field(ge=0)] = 1
+    cooldown_days: Days = 1
     min_new_captures: Annotated[int, Field(ge=0)] = 20
     new_weight: Annotated[float, Field(gt=0, le=100)] = 1.0
 
@@ -216,24 +225,21 @@ class Retraining(Section):
 class MLflow(Section):
     """Runs and the registry."""
 
-    tracking_uri: str = "sqlite:///var/mlflow/mlflow.db"
-    artifact_root: str | None = "var/mlflow/artifacts"
-    experiment: str = "biometric"
-    model_name: str = "biometric-recogniser"
-
-
-Hours = Annotated[float, Field(gt=0)]
+    tracking_uri: Text = "sqlite:///var/mlflow/mlflow.db"
+    artifact_root: Place | None = "var/mlflow/artifacts"
+    experiment: Text = "biometric"
+    model_name: Text = "biometric-recogniser"
 
 
 class Schedules(Section):
     """When the DAGs run; `null` means only by hand or by asset, or no deadline."""
 
-    training: str | None = "0 3 * * 1"
-    monitoring: str | None = "0 0 * * *"
-    maintenance: str | None = "0 5 * * 0"
-    start_date: date = date(2026, 1, 1)
-    retries: Annotated[int, Field(ge=0)] = 2
-    retry_delay_seconds: Positive = 60
+    training: Cron | None = "0 3 * * 1"
+    monitoring: Cron | None = "0 0 * * *"
+    maintenance: Cron | None = "0 5 * * 0"
+    start_date: Day = date(2026, 1, 1)
+    retries: Annotated[int, Field(ge=0, le=1000)] = 2
+    retry_delay_seconds: Annotated[int, Field(ge=1, le=7 * 86400)] = 60
     monitoring_deadline_hours: Hours | None = 6.0  # after the end of the run's data interval
     training_deadline_hours: Hours | None = 24.0  # after queueing; retraining as well
     approval_hours: Hours = 48.0  # a person's time to answer; then it is a Reject
@@ -245,13 +251,13 @@ class Notifications(Section):
     Addresses and secrets are in Airflow Connections; here are only their ids.
     """
 
-    alarm: tuple[Channel, ...] = ("log",)
-    decision: tuple[Channel, ...] = ("log",)
-    failure: tuple[Channel, ...] = ("log",)
-    deadline: tuple[Channel, ...] = ("log",)
-    smtp_connection: str = "smtp_default"
-    to: tuple[str, ...] = ()
-    webhook_connection: str = "biometric_webhook"
+    alarm: Channels = ("log",)
+    decision: Channels = ("log",)
+    failure: Channels = ("log",)
+    deadline: Channels = ("log",)
+    smtp_connection: Text = "smtp_default"
+    to: Annotated[Addresses, Field(examples=[("a@example.org", "b@example.org")])] = ()
+    webhook_connection: Text = "biometric_webhook"
 
     @model_validator(mode="after")
     def _mail_has_a_receiver(self) -> "Notifications":
@@ -261,13 +267,8 @@ class Notifications(Section):
         return self
 
 
-class Config(BaseSettings):
+class Config(Section):
     """The whole configuration, resolved."""
-
-    model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
-    )
-    _files: ClassVar[tuple[Path, ...]] = ()
 
     storage: Storage = Storage()
     source: Source = Source()
@@ -288,64 +289,7 @@ class Config(BaseSettings):
     schedules: Schedules = Schedules()
     notifications: Notifications = Notifications()
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Order of precedence, strongest first: arguments, environment, profile, base."""
-        del dotenv_settings, file_secret_settings
-        files = [YamlConfigSettingsSource(settings_cls, path) for path in reversed(cls._files)]
-        return (init_settings, env_settings, *files)
-
     def digest(self) -> str:
-        """SHA-256 (first 16 hex digits) of the resolved configuration."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        """SHA-256 (first 16 hex digits) of what decides a result: all but `notifications`."""
+        text = json.dumps(self.model_dump(mode="json", exclude=UNRECORDED), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def config_dir() -> Path:
-    """The folder of the YAML files: `BIOMETRIC_CONFIG_DIR`, or `config/` beside the package."""
-    return Path(os.environ.get("BIOMETRIC_CONFIG_DIR") or Path(__file__).parents[1] / "config")
-
-
-def load_config(profile: str | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
-    """Resolve the configuration.
-
-    Args:
-        profile: name of a file in the config folder; `BIOMETRIC_PROFILE` when None, else only base.
-        overrides: nested values that win over everything, `{"training": {"epochs": 3}}`.
-
-    Raises:
-        ConfigError: unknown profile, unknown key, or a value out of range; names key and value.
-    """
-    name = profile or os.environ.get("BIOMETRIC_PROFILE")
-    files = [config_dir() / "base.yaml"]
-    if name:
-        files.append(config_dir() / f"{name}.yaml")
-    for path in files:
-        if not path.is_file():
-            raise ConfigError(
-                f"no configuration file {path}: set BIOMETRIC_CONFIG_DIR or --profile"
-            )
-    known = {f"{ENV_PREFIX}{field}".upper() for field in Config.model_fields}
-    for key in os.environ:
-        if (
-            key.upper().startswith(ENV_PREFIX)
-            and "__".join(key.upper().split("__")[:2]) not in known
-        ):
-            raise ConfigError(f"unknown setting in the environment: {key}; see config/base.yaml")
-    resolver = type("Config", (Config,), {"_files": tuple(files), "__module__": __name__})
-    try:
-        resolved = resolver(**(overrides or {}))
-        return Config.model_validate(resolved.model_dump())
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(
-            f"configuration {where}: {first['msg']} (got {first.get('input')!r}); see {files[0]}"
-        ) from error
