@@ -29,7 +29,7 @@ from biometric_core.parallel.windowed import windowed
 T = TypeVar("T")
 R = TypeVar("R")
 _log = logging.getLogger(__name__)
-_ANSWER_WITHIN = 7.0  # seconds in which a living cluster says that it is there
+_ANSWER_WITHIN = 5.0  # seconds in which a living cluster says that it is there
 _CLIENT = "ray://"
 # The smallest questions of Ray's two services, as encoded messages: is a node alive; a ping.
 _QUESTIONS = {

@@ -71,7 +71,7 @@ def refusal(config: Config) -> str:
     ("listener", "reason"),
     [
         (nobody, "Connection refused"),
-        (silent, "no answer within 7 seconds"),
+        (silent, "no answer within 5 seconds"),
         (web, "Failed parsing HTTP/2"),
         (other_grpc, "another service"),
     ],
