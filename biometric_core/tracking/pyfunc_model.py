@@ -125,7 +125,7 @@ def _content(cell: object) -> bytes:
     raise CaptureRefused(NOT_BYTES, f"a {type(cell).__name__}: give the file's bytes")
 
 
-def _missing(cell: object) -> bool:
+def _missing(cell: Any) -> bool:
     """Whether there is nothing in an optional column: None, a missing value, or empty."""
     if isinstance(cell, bytes | bytearray | memoryview | str):
         return len(cell) == 0

@@ -40,7 +40,7 @@ PLAIN = [
 ]
 
 
-def written(tmp_path, kind, paths):
+def written(tmp_path, kind, paths, subject=None):
     rows = [
         {
             "path": path,
@@ -48,7 +48,7 @@ def written(tmp_path, kind, paths):
             "position": "left",
             "quality": -1.5,
             "failure": None,
-            "subject_id": path,
+            "subject_id": subject or path,
             "probability": 0.25,
             "embedding": [-0.5, 0.5],
         }
@@ -84,7 +84,7 @@ def test_other_text_and_numbers_stay_as_they_are(tmp_path):
 
 
 def test_a_program_that_separates_by_semicolons_finds_no_cell_in_a_cell(tmp_path):
-    target = written(tmp_path, "csv", ["a;=1+1;.bmp"])
+    target = written(tmp_path, "csv", ["a;=1+1;.bmp", "\t;=1+1"], subject="5f0c")
     with target.open(newline="", encoding="utf-8") as file:
         found = [cell for row in csv.reader(file, delimiter=";") for cell in row]
     assert not [cell for cell in found if cell.startswith("=")]

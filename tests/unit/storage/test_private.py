@@ -64,7 +64,7 @@ def test_it_nests_and_an_error_gives_the_umask_back(umask):
         assert os.umask(0o077) == 0o077
         raise ValueError
 
-    with pytest.raises(ValueError, match="^$"):
+    with pytest.raises(ValueError, match=r"^$"):
         fails()
     assert os.umask(umask) == umask
 
