@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from biometric_core.config import Config
 from biometric_core.errors import ServiceError
@@ -83,7 +84,9 @@ def _models(config: Config, history: list[decisions.Decision]) -> tuple[dict[str
 def _database_exists(config: Config) -> bool:
     """Asking for a status should not make a database where there is none."""
     uri = tracking_uri(config)
-    return not uri.startswith("sqlite:///") or Path(uri.removeprefix("sqlite:///")).exists()
+    return (
+        not uri.startswith("sqlite:///") or Path(unquote(uri.removeprefix("sqlite:///"))).exists()
+    )
 
 
 def _described(version: Version) -> dict[str, Any]:

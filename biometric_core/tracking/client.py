@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from biometric_core.config import Config
 from biometric_core.errors import ConfigError, ModelError, ServiceError, StorageError
@@ -44,14 +45,21 @@ def tracking_uri(config: Config) -> str:
     """
     uri = config.mlflow.tracking_uri
     if uri.startswith(_SQLITE):
-        path = uri.removeprefix(_SQLITE)
-        return uri if path in ("", ":memory:") else f"{_SQLITE}{Path(path).expanduser().resolve()}"
+        path, mark, query = uri.removeprefix(_SQLITE).partition("?")
+        if path in ("", ":memory:"):
+            return uri
+        return f"{sqlite_uri(Path(unquote(path)).expanduser().resolve())}{mark}{query}"
     if uri.startswith("file:") or "://" not in uri:
         raise ConfigError(
             f"mlflow.tracking_uri {uri!r}: a folder can't be a tracking store; "
             "use sqlite:///PATH or the address of a server"
         )
     return uri
+
+
+def sqlite_uri(path: Path) -> str:
+    """The address of a SQLite file, in whatever folder: SQLAlchemy reads `%20` as a space."""
+    return _SQLITE + str(path).replace("%", "%25").replace("?", "%3F")
 
 
 def is_server(uri: str) -> bool:

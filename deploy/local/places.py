@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from biometric_core.config import load_config
+from biometric_core.tracking.client import sqlite_uri
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 USER = "admin"
@@ -177,7 +178,7 @@ def _biometric_defaults(layout: Layout) -> dict[str, str]:
         "BIOMETRIC_PROFILE": "local",
         "BIOMETRIC__STORAGE__ROOT": str(layout.var / "data"),
         "BIOMETRIC__STORAGE__INBOX": str(layout.source / "inbox"),
-        "BIOMETRIC__MLFLOW__TRACKING_URI": f"sqlite:///{mlflow / 'mlflow.db'}",
+        "BIOMETRIC__MLFLOW__TRACKING_URI": sqlite_uri(mlflow / "mlflow.db"),
         "BIOMETRIC__MLFLOW__ARTIFACT_ROOT": str(mlflow / "artifacts"),
         # No interval is complete on the day of the start, so nothing runs unasked.
         "BIOMETRIC__SCHEDULES__START_DATE": datetime.now(UTC).date().isoformat(),
@@ -216,7 +217,7 @@ def _airflow_settings(
             "MIN_FILE_PROCESS_INTERVAL": parse_every,
             "DAG_FILE_PROCESSOR_TIMEOUT": 180,
         },
-        "DATABASE": {"SQL_ALCHEMY_CONN": f"sqlite:///{layout.airflow / 'airflow.db'}"},
+        "DATABASE": {"SQL_ALCHEMY_CONN": sqlite_uri(layout.airflow / "airflow.db")},
         "LOGGING": {"BASE_LOG_FOLDER": layout.logs / "tasks"},
         # One machine: what was killed with it is taken up within a minute or so, not after ten.
         "SCHEDULER": {"TASK_INSTANCE_HEARTBEAT_TIMEOUT": 60, "ORPHANED_TASKS_CHECK_INTERVAL": 30},

@@ -23,6 +23,7 @@ from biometric_core.storage.store import Store
 from deploy.local.airflow_api import AirflowApi
 from deploy.local.places import (
     POOL_SLOTS,
+    REPOSITORY,
     USER,
     Layout,
     Ports,
@@ -101,8 +102,15 @@ class Stack:
         return self._api
 
     def begin(self) -> None:
-        """End what an earlier, broken-off run has left and start on database and Ray."""
+        """End what an earlier, broken-off run has left and start on database and Ray.
+
+        Raises:
+            StackError: a folder has a name that Airflow (%) or a search path (:) can't hold.
+        """
         stop(self.layout)
+        for folder in (REPOSITORY, self.layout.var):
+            if {"%", ":"} & set(str(folder)):
+                raise StackError(f"Airflow can't run in {folder}: rename what holds a % or a colon")
         self.env = environment(self.layout, self.ports, watch_files=self.kind == "ui")
         self.env = {**ray_start_limits(), **self.env}
         self.spawn("migrate", ["python", "-m", "airflow", "db", "migrate"])

@@ -2,12 +2,13 @@ import logging
 import os
 
 import pytest
+from sqlalchemy import create_engine
 
 from biometric_core.config import Config, MLflow
 from biometric_core.errors import ConfigError, ModelError, ServiceError
 from biometric_core.provenance import without_password
 from biometric_core.tracking import client
-from biometric_core.tracking.client import mlflow_client, tracking_uri
+from biometric_core.tracking.client import mlflow_client, sqlite_uri, tracking_uri
 from tests.support.tiny_store import database
 
 
@@ -80,3 +81,16 @@ def test_telemetry_is_off_and_the_users_own_settings_win(monkeypatch):
     assert is_telemetry_disabled()
     assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "7"
     assert logging.getLogger("alembic").level == logging.WARNING
+
+
+@pytest.mark.parametrize("name", ["a%20b", "100%", "q?x", "my proj (1) a#b ünï", "it's"])
+def test_the_database_lies_where_it_was_asked_for_in_a_folder_of_any_name(
+    name, tmp_path, monkeypatch
+):
+    folder = tmp_path / name
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    for uri in ("sqlite:///ml.db", sqlite_uri(folder / "ml.db")):
+        with create_engine(tracking_uri(at(uri))).connect() as connection:
+            connection.exec_driver_sql("create table if not exists t (x)")
+        assert [path.name for path in folder.iterdir()] == ["ml.db"]
