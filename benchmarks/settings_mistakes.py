@@ -4,6 +4,7 @@ Sixty values that can't be, each as a variable, in a profile and by `--set`, and
 with files and names of variables alone. A test runs the same cases.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,7 +172,8 @@ def fault(case: Case, folder: Path) -> str | None:
     """
     (folder / "base.yaml").write_bytes((config_dir() / "base.yaml").read_bytes())
     (folder / "mine.yaml").write_bytes(case.profile)
-    environment = {"BIOMETRIC_CONFIG_DIR": str(folder), **dict(case.environment)}
+    others = dict.fromkeys(name for name in os.environ if name.startswith("BIOMETRIC"))
+    environment = {**others, "BIOMETRIC_CONFIG_DIR": str(folder), **dict(case.environment)}
     done = CliRunner().invoke(app, [*case.arguments, "download"], env=environment)
     said = done.output.strip()
     if not isinstance(done.exception, SystemExit) or done.exit_code != 2:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from biometric_core.config import layers
 from biometric_core.config.layers import Layer
@@ -75,7 +74,7 @@ def _merged(found: Iterable[Layer]) -> dict[str, dict[str, Any]]:
     return merged
 
 
-def _refusal(error: ErrorDetails, found: Sequence[Layer], others: int) -> ConfigError:
+def _refusal(error: Mapping[str, Any], found: Sequence[Layer], others: int) -> ConfigError:
     """The one line of a value that is refused."""
     section, *path = (str(part) for part in error["loc"])
     key = path[0] if path else ""

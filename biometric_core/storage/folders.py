@@ -37,10 +37,10 @@ def fit_for_tables(folder: Path) -> Path:
         return folder
     digest = hashlib.sha256(folder.name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
     behind = folder.with_name(f"{_UNFIT.sub('_', folder.name)}-{digest}")
+    if folder.is_dir():
+        _remove_empty(folder)
     behind.mkdir(mode=0o700, parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):  # another process has just made the link
-        if folder.is_dir() and not folder.is_symlink():
-            _remove_empty(folder)
         folder.symlink_to(behind.name)
         _log.warning("Delta can't name the folder %s: it is a link to %s now", folder, behind)
     return behind
@@ -58,7 +58,11 @@ def require_fit(folder: Path) -> None:
 def _remove_empty(folder: Path) -> None:
     try:
         folder.rmdir()
+    except FileNotFoundError:
+        return
     except OSError as error:
+        if folder.is_symlink():  # another process has just made the link
+            return
         raise StorageError(
             f"Delta tables can't be in {str(folder)!a}, and it isn't empty ({error.strerror}): "
             "choose another folder, without brackets, backslashes and %"

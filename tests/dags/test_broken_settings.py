@@ -1,6 +1,5 @@
 """What a mistake in the settings does to Airflow: the DAGs stay, and say what is wrong."""
 
-import logging
 import os
 
 import pytest
@@ -30,11 +29,15 @@ def test_dags_parse_and_say_what_is_wrong(monkeypatch, database, name, text):
         assert "the configuration can't be read" in dag.tags
 
 
-def test_a_run_fails_with_the_one_line(monkeypatch, run_dag, caplog):
+def test_a_task_fails_with_the_one_line(monkeypatch, run_dag):
+    from biometric_airflow.stages import run_stage
+
+    from biometric_core.errors import ConfigError
+
     monkeypatch.setenv("BIOMETRIC__NOTIFICATIONS__TO", "nobody")
-    with caplog.at_level(logging.ERROR):
-        states = run_dag("biometric_maintenance")
-    assert states["maintain"] == "failed"
+    assert run_dag("biometric_maintenance")["maintain"] == "failed"
+    with pytest.raises(ConfigError, match=r"^BIOMETRIC__NOTIFICATIONS__TO: notifications\.to: .*"):
+        run_stage("maintain")
 
 
 @pytest.mark.parametrize(

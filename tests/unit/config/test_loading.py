@@ -9,12 +9,6 @@ from biometric_core.config import Config, config_dir, load_config
 from biometric_core.errors import ConfigError
 
 
-@pytest.fixture(autouse=True)
-def _no_settings_in_the_environment(monkeypatch):
-    for name in [name for name in os.environ if name.startswith("BIOMETRIC_")]:
-        monkeypatch.delenv(name)
-
-
 def test_base_yaml_documents_every_setting_with_its_default():
     documented = yaml.safe_load((config_dir() / "base.yaml").read_text())
     defaults = Config().model_dump()

@@ -3,7 +3,7 @@ import pytest
 from benchmarks.settings_mistakes import cases, fault
 
 
-@pytest.mark.parametrize("case", cases(), ids=str)
+@pytest.mark.parametrize("case", list(cases()), ids=str)
 def test_a_mistake_in_the_settings_is_one_line(tmp_path, case):
     assert fault(case, tmp_path) is None
 
