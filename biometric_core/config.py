@@ -52,8 +52,7 @@ class Source(Section):
     path: str | None = None
     kaggle_dataset: str = "ninadmehendale/multimodal-iris-fingerprint-biometric-data"
     sensor: str = "default"  # what took captures that lie in no folder sensor=NAME
-    # Equal subject names in one namespace are one person; None: by layout and kind of the source.
-    namespace: Annotated[str, Field(min_length=1)] | None = None
+    namespace: Annotated[str, Field(min_length=1)] | None = None  # equal names in it: one person
 
 
 class Generator(Section):
