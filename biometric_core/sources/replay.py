@@ -60,7 +60,7 @@ def replay(
 
     Some people are held back wholly and come on one day each. Of the others, identities with 4
     impressions or more give 2 (with 3: 1) to the days, drawn at random: the order must not tell
-    history from days. Two calm days see half of the known people each; the last day sees all.
+    history from days. Of two calm days each sees half of the known people, of more a smaller share; the last sees all.
 
     Args:
         config: limits of `ingest`.

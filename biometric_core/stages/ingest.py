@@ -77,8 +77,7 @@ def ingest(
     """Take the captures of a source in; doing it again adds nothing.
 
     Images are copied under the storage root by content, so the record no longer needs the source.
-    One image is one image in whatever format: of the same subject, also from another sensor, it is
-    known; of another, a duplicate.
+    One image in two formats, or from two sensors, is known; of another subject it is a duplicate.
     Files are taken in the order of their paths, some thousands a commit: a run that was cut short
     and is done again ends with the tables of an undisturbed one. Several at once are safe. A file
     that was refused before and is accepted now leaves the quarantine; a replaced one stays there.
