@@ -59,8 +59,8 @@ def replay(
     """Split a source into `<out>/history` and `<out>/inbox/<day>`; the same again rewrites nothing.
 
     Some people are held back wholly and come on one day each. Of the others, identities with 4
-    impressions or more give 2 (with 3: 1) to the days, drawn at random: the order must not tell
-    history from days. Of two calm days each sees half of the known people, of more a smaller share; the last sees all.
+    impressions or more give 2 (with 3: 1) to the days, at random: the order must not tell history
+    from days. Each of two calm days sees half of them, of more a smaller share; the last sees all.
 
     Args:
         config: limits of `ingest`.
