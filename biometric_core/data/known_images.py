@@ -72,11 +72,12 @@ def known_images(store: Store, limits: Ingest, threads: int) -> KnownImages:
         found.owners |= _owners(batch, found.people)
         kinds = pa.Table.from_batches([batch]).group_by(columns).aggregate([])
         found.provenances |= {Provenance(*row.values()) for row in kinds.to_pylist()}
-    lacking = set(found.owners)
+    missing = len(found.owners)
     for capture, digest in _digests(store):
-        lacking.discard(capture)
+        missing -= capture in found.owners
         _add(found, capture, digest)
-    for capture, digest in _made(store, sorted(lacking), limits, threads):
+    lacking = _lacking(store) if missing else []
+    for capture, digest in _made(store, lacking, limits, threads):
         _add(found, capture, digest)
     if lacking and found.doubled:
         _log.warning(
@@ -113,6 +114,12 @@ def _owners(batch: pa.RecordBatch, people: dict[str, str]) -> dict[str, str]:
 def _digests(store: Store) -> Iterator[tuple[str, str | None]]:
     for batch in store.scan("pixel_digests"):
         yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+
+def _lacking(store: Store) -> list[str]:
+    """Captures without a row of `pixel_digests`, sorted."""
+    captures = store.read("captures", ["capture_id"])["capture_id"].to_pylist()
+    return sorted(set(captures).difference(capture for capture, _ in _digests(store)))
 
 
 def _add(found: KnownImages, capture: str, digest: str | None) -> None:

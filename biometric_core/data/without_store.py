@@ -69,10 +69,9 @@ def capture_sets_from_source(config: Config, source: str) -> dict[Modality, Capt
 
 
 def prepare_source(config: Config, source: str, painted: PaintOut | None = None) -> SourceSets:
-    """Prepare every acquirable capture of a folder or zip, in memory.
+    """Prepare every acquirable capture of a folder or zip, in memory; the split is empty.
 
     Subjects keep the source's names here: the result is for figures, never for a table or log.
-    The split column is empty.
 
     Args:
         config: `preprocess` and `ingest` decide.
@@ -88,8 +87,7 @@ def prepare_source(config: Config, source: str, painted: PaintOut | None = None)
     files = [(capture, data) for _, capture, data in found]
     executor = choose(config, len(files), SECONDS_PER_CAPTURE)
     how = partial(prepare_painted, painted) if painted else prepare
-    work = [(capture.modality, data) for capture, data in files]
-    done = prepare_files(work, config, executor, how)
+    done = prepare_files([(c.modality, data) for c, data in files], config, executor, how)
     samples = list(track(done, total=len(files), description="preparing"))
     pairs = list(zip(files, samples, strict=True))
     acquired = [(capture, data, s) for (capture, data), s in pairs if isinstance(s, Sample)]
@@ -97,9 +95,8 @@ def prepare_source(config: Config, source: str, painted: PaintOut | None = None)
     counts = {modality.value: dict(reasons) for modality, reasons in failures.items()}
     _log.info("acquired %d of %d captures; failures: %s", len(acquired), len(files), counts)
     if not acquired:
-        raise DataError(
-            f"no capture of the source could be acquired: {counts}; left out: {dict(left_out)}"
-        )
+        why = f"{counts}; left out: {dict(left_out)}"
+        raise DataError(f"no capture of the source could be acquired: {why}")
     present = {capture.modality for capture, _, _ in acquired}
     return SourceSets(
         sets={m: _to_set(m, [a for a in acquired if a[0].modality is m]) for m in sorted(present)},

@@ -58,17 +58,16 @@ def replay(
 ) -> ReplayResult:
     """Split a source into `<out>/history` and `<out>/inbox/<day>`; the same again rewrites nothing.
 
-    Some people are held back wholly and come on one day each. Of the others, identities with 5
-    impressions or more give 2 (with 4: 2, with 3: 1) to the days, drawn at random: the order in
-    which a source took its impressions must not tell history from days. With two calm days each
-    sees half of the known people, with more a smaller share; the last day sees all.
+    Some people are held back wholly and come on one day each. Of the others, identities with 4
+    impressions or more give 2 (with 3: 1) to the days, at random: the order must not tell history
+    from days. Each of two calm days sees half of them, of more a smaller share; the last sees all.
 
     Args:
         config: limits of `ingest`.
         source: folder or .zip in a known layout.
         out: folder to write; one folder holds one story.
-        first_day: the day of the first new captures; the others follow.
-        days: how many.
+        first_day: the first day of new captures.
+        days: how many days.
         new_subjects_share: share of people held back wholly, in [0, 1).
         changed_sensor: simulate another sensor on the last day.
         seed: of every random choice.
@@ -83,8 +82,7 @@ def replay(
     _claim(folder, items, settings)
     plan = deal_out(items, settings)
     _lay_out(folder, plan, settings, change, config.ingest)
-    if open_source(source, config.ingest).generated:
-        _mark_as_generated(folder, settings)
+    _mark_where_generated(folder, settings, source, config.ingest)
     told = [_day(plan, settings, day) for day in range(days)]
     return ReplayResult(str(folder / HISTORY), str(folder / INBOX), told)
 
@@ -167,9 +165,10 @@ def _lay_out(
         _write(place, item, change if last else None, limits, settings.seed)
 
 
-def _mark_as_generated(folder: Path, settings: Settings) -> None:
-    """Drawn people stay known as such, so that they are nobody's of another source."""
-    for day in (None, *range(settings.days)):
+def _mark_where_generated(folder: Path, settings: Settings, source: str, limits: Ingest) -> None:
+    """Drawn people stay known as such, so that they are nobody of another source."""
+    generated = open_source(source, limits).generated
+    for day in (None, *range(settings.days)) if generated else ():
         mark = folder / _day_folder(settings, day) / GENERATED
         if not mark.exists():
             atomic_write(mark, b'{"replayed": true}')

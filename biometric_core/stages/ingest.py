@@ -80,26 +80,22 @@ def ingest(
     """Take the captures of a source in; doing it again adds nothing.
 
     Images are copied under the storage root by content, so the record no longer needs the source.
-    What lies in a folder `sensor=NAME` was taken by that sensor (`sources.sensor_folders`); of one
-    image from two sensors the first counts, and the other is known.
-    Files are taken in the order of their paths and committed some thousands at a time: a run
-    that was cut short and is done again ends with the tables of an undisturbed one. Several runs at
-    once are safe. A file that was refused before (it was unreadable, or over a limit that has been
-    raised) and is accepted now leaves the quarantine; one that was replaced by another file stays.
-    One image is one image in whatever format: of one subject it is known, of another a duplicate.
+    One image in two formats, or from two sensors, is known; of another subject it is a duplicate.
+    Files are taken in the order of their paths, some thousands a commit: a run that was cut short
+    and is done again ends with the tables of an undisturbed one. Several at once are safe. A file
+    that was refused before and is accepted now leaves the quarantine; a replaced one stays there.
 
     Args:
         config: limits, gates and shares of the splits.
         source: a folder, a .zip, or either as `s3://...`, in a layout `sources.layouts` knows.
         captured_at: when the captures were taken; now when None. 1970 to 2100, UTC where it names
             no zone; one in the future is taken with a warning.
-        sensor: what took those in no folder of a sensor; when None the sensor whose folder the
-            source itself is, else `source.sensor` of the configuration.
+        sensor: what took those in no folder of a sensor; None: the source's own folder says, or
+            `source.sensor`.
         kind: kind of source for the record; never a name or path.
 
     Raises:
-        SourceError: the source is missing, no data set, or a folder of a sensor with no fit name
-            (EmptySourceError where it holds nothing).
+        SourceError: the source is missing, empty, no data set, or a sensor's with no fit name.
         ConfigError: the pseudonym key isn't the one of the store, nothing tells the namespace, or
             `captured_at` lies outside 1970 to 2100.
         StorageError: no space left, or the storage root can't be written to.
@@ -112,9 +108,7 @@ def ingest(
         "source": kind_of(config, source, kind),
         "sensor": sensor or _named_by(source) or config.source.sensor,
     }
-    remote = is_remote(source) or is_remote(config.storage.root)
-    run = _Run(config, source, files, record, _REMOTE_THREADS if remote else usable_cores())
-    result = run.take_all()
+    result = _Run(config, source, files, record).take_all()
     _check_gates(config, result)
     return result
 
@@ -150,7 +144,6 @@ class _Run:
         files: of the source.
         record: columns of `captures` that are the same for the whole run; `sensor` is of the files
             that lie in no folder of one.
-        threads: how many examine files.
     """
 
     def __init__(
@@ -159,12 +152,13 @@ class _Run:
         source: str,
         files: SourceFiles,
         record: Mapping[str, Any],
-        threads: int,
     ) -> None:
-        self.config, self.files, self.threads = config, files, threads
+        self.config, self.files = config, files
+        remote = is_remote(source) or is_remote(config.storage.root)
+        self.threads = _REMOTE_THREADS if remote else usable_cores()
         self.store = Store.of(config)
         self.names = Pseudonymiser.of(self.store)
-        self.known_images = known_images(self.store, config.ingest, threads)
+        self.known_images = known_images(self.store, config.ingest, self.threads)
         self.before = frozenset(self.known_images.people)
         kind = str(record["source"])
         namespace = namespace_of(config, kind, files, self.known_images.provenances)

@@ -2,6 +2,7 @@
 
 import os
 import struct
+import sys
 import unicodedata
 import zipfile
 import zlib
@@ -56,7 +57,11 @@ def packed(path: Path, *members: Raw) -> Path:
         (member(b"iris/Jos__L_01.bmp", f"iris/{NFD}_L_01.bmp".encode()), NFC),
         (member(f"iris/{NFC}_L_01.bmp".encode("cp437"), "iris/Øre_L_01.bmp".encode()), "Øre"),
         (member(b"iris/Jos__L_01.bmp", "iris/Øre_L_01.bmp".encode(), crc=1), "Jos_"),
-        (member(b"iris/Jos__L_01.bmp", b"iris/\xff_L_01.bmp"), "Jos_"),
+        pytest.param(
+            member(b"iris/Jos__L_01.bmp", b"iris/\xff_L_01.bmp"),
+            "Jos_",
+            marks=pytest.mark.skipif(sys.version_info >= (3, 13), reason="zipfile refuses it"),
+        ),
         (member("iris/周_L_01.bmp".encode()), "周"),
     ],
 )

@@ -10,7 +10,7 @@ from biometric_core.config import load_config
 from biometric_core.errors import DataError, ModelError
 from biometric_core.evaluation.figures import NAMES, NO_MATED_PAIR, evaluate_sets, scored
 from biometric_core.schemas import Modality
-from biometric_core.stages.evaluate import evaluate, flattened
+from biometric_core.stages.evaluate import _test_sets, evaluate, flattened
 from biometric_core.stages.ingest import ingest
 from biometric_core.stages.preprocess import preprocess
 from biometric_core.stages.train import train
@@ -46,6 +46,15 @@ def unseen():
 @pytest.fixture(scope="module")
 def found(recogniser, unseen, config):
     return evaluate_sets(recogniser, unseen, config)
+
+
+def test_one_image_of_two_people_is_measured_once():
+    captures = toy_set(Modality.IRIS, 3)
+    again = captures.select(np.array([0, 1, 2, 3, 0]))
+    again.split[:] = "test"
+    again.subject_id[4] = "somebody else"
+    (measured,) = _test_sets({Modality.IRIS: again}, []).values()
+    assert measured.capture_id.tolist() == again.capture_id[:4].tolist()
 
 
 def test_every_name_has_every_figure(found):

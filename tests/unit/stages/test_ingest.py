@@ -266,9 +266,8 @@ def test_the_tables_do_not_depend_on_how_often_a_run_is_cut_short(
 def test_an_image_that_another_run_took_in_meanwhile_is_known_or_a_duplicate(config, source):
     config = with_limits(config, max_duplicates_share=1)
     files = stage.open_source(source, config.ingest)
-    record = {"captured_at": DAY, "source": "folder", "sensor": "s"}
-    late = stage._Run(config, str(source), files, record, 1)
-    seen = [late.intake(file) for file in files]
+    late = stage._Run(config, str(source), files, {"captured_at": DAY, "source": "", "sensor": ""})
+    seen = list(map(late.intake, files))
     other = source.with_name("other")
     write(other / "iris/777_L_01.png", png(noise(1)))  # the eye of 001 under another name
     write(other / "iris/002_L_01.png", png(noise(2)))

@@ -6,6 +6,7 @@ import threading
 from datetime import date, timedelta
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from biometric_core.config import Config
@@ -50,6 +51,21 @@ def test_the_first_model_fit_for_release_becomes_champion(ready, caplog):
     assert "gate.pending" not in tags
     assert "no champion yet" in caplog.text
     assert made.numbers["challenger"]["fused"]["eer"] < 0.3
+
+
+def test_an_image_that_a_store_from_before_has_of_two_people_counts_once(ready):
+    store = Store.of(ready)
+    (iris,) = store.read("captures", filter=pc.field("split") == "test").slice(0, 1).to_pylist()
+    (made_of_it,) = store.read(
+        "features", filter=pc.field("capture_id") == iris["capture_id"]
+    ).to_pylist()
+    tests = store.read("captures", filter=pc.field("split") == "test")["modality"].to_pylist()
+    copy = {"capture_id": "f" * 64}
+    for table, row in (("captures", iris | {"subject_id": "z" * 24}), ("features", made_of_it)):
+        rows = pa.Table.from_pylist([row | copy], schema=TABLES[table])
+        assert store.append_new(table, rows) == 1
+    made = promote.promote(ready, version=register_untrained(ready, good=True))
+    assert made.numbers["captures"] == {m.value: tests.count(m.value) for m in Modality}
 
 
 def test_a_model_unfit_for_release_never_becomes_champion(ready):
