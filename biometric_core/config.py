@@ -26,6 +26,8 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 Fusion = Literal["concat", "attention", "weighted_sum"]
 Channel = Literal["log", "email", "webhook"]
+# Of what a sensor measures. Files keep 16 where it is more than 8.
+Bits = Annotated[int, Field(ge=8, le=16)]
 Shape = tuple[Annotated[int, Field(ge=16, le=1024)], Annotated[int, Field(ge=16, le=1024)]]
 
 
@@ -52,7 +54,14 @@ class Source(Section):
     path: str | None = None
     kaggle_dataset: str = "ninadmehendale/multimodal-iris-fingerprint-biometric-data"
     sensor: str = "default"  # what took captures that lie in no folder sensor=NAME
+    bits: Bits | dict[str, Bits] | None = None  # that sensors fill in files of 16 which don't say
     namespace: str = "default"  # equal subject names in one namespace are one person
+
+    def bits_of(self, sensor: str | None) -> int | None:
+        """Significant bits in files of 16 of a sensor (of `sensor` when None), None if unknown."""
+        if isinstance(self.bits, dict):
+            return self.bits.get(sensor or self.sensor)
+        return self.bits
 
 
 class Generator(Section):

@@ -30,6 +30,7 @@ REQUIREMENTS = (
     "nbis-py",
     "opencv-python-headless",
     "pillow",
+    "wsq",
     "deltalake",
     "filelock",
     "pydantic",

@@ -48,4 +48,4 @@ def _deep(
         scaled = 255 - scaled
     if (clear := info.get("transparency")) is not None:
         scaled[samples == clear] = 255
-    return scaled
+    return np.asarray(scaled)

@@ -40,6 +40,7 @@ class Chunk:
         limits: bounds on hostile input.
         version: the preprocessing version.
         root: the storage root.
+        bits: that the sensor of each capture fills of 16; unknown when empty.
     """
 
     captures: tuple[tuple[str, str], ...]
@@ -48,6 +49,7 @@ class Chunk:
     limits: Ingest
     version: str
     root: str
+    bits: tuple[int | None, ...] = ()
 
     @property
     def name(self) -> str:
@@ -77,7 +79,7 @@ def prepare_chunk(chunk: Chunk) -> Prepared:
         return _prepared(chunk, *known)
     contents = [_content(files, path) for _, path in chunk.captures]
     with one_thread():
-        batch = prepare_batch(contents, chunk.modality, chunk.settings, chunk.limits)
+        batch = prepare_batch(contents, chunk.modality, chunk.settings, chunk.limits, chunk.bits)
     table = _table(chunk, batch)
     data = _parquet(table)
     files.write(uri, data)

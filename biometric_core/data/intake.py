@@ -14,6 +14,7 @@ from biometric_core.config import Config
 from biometric_core.data.pseudonyms import Pseudonymiser
 from biometric_core.errors import CaptureRefused
 from biometric_core.imaging.decoding import decode, measure
+from biometric_core.imaging.formats import foreign
 from biometric_core.sources.layouts import SourceCapture, is_clutter, parse
 from biometric_core.sources.reader import SourceFile
 from biometric_core.sources.sensor_folders import sensor_of
@@ -63,6 +64,7 @@ class Intake:
     ) -> None:
         self.limits, self.namespace = config.ingest, config.source.namespace
         self.store, self.owners, self.sensor = store, owners, sensor
+        self.bits_of = config.source.bits_of
         self.names = Pseudonymiser.of(store)
         self._subjects: dict[str, str] = {}
 
@@ -79,7 +81,7 @@ class Intake:
             data = file.read()
             content = hashlib.sha256(data).hexdigest()
             if source is None:
-                raise CaptureRefused("unknown_layout", "the path names no subject and position")
+                raise CaptureRefused("unknown_layout", _named_nothing(data))
             return self._capture(file, data, content, source, sensor)
         except CaptureRefused as refusal:
             modality = source.modality.value if source else None
@@ -91,7 +93,8 @@ class Intake:
         subject = self._subject(source.subject)
         row = {}
         if content not in self.owners:
-            row = {"sensor": sensor, **self._row(data, content, subject, source)}
+            bits = self.bits_of(sensor)
+            row = {"sensor": sensor, **self._row(data, content, subject, source, bits)}
         elif self.store.files.local and self.store.files.size(_uri(content)) != len(data):
             self.store.files.write(_uri(content), data)  # lost, or cut short when power failed
         return Examined(file.path, file.size, content, source.modality.value, None, subject, row)
@@ -104,9 +107,14 @@ class Intake:
         return found
 
     def _row(
-        self, data: bytes, capture_id: str, subject: str, source: SourceCapture
+        self,
+        data: bytes,
+        capture_id: str,
+        subject: str,
+        source: SourceCapture,
+        bits: int | None,
     ) -> dict[str, Any]:
-        gray = decode(data, self.limits)
+        gray = decode(data, self.limits, bits)
         quality = measure(gray)
         if quality["contrast"] < self.limits.min_contrast:
             raise CaptureRefused("low_contrast", f"standard deviation {quality['contrast']:.1f}")
@@ -124,6 +132,13 @@ class Intake:
             "height": gray.shape[0],
             **quality,
         }
+
+
+def _named_nothing(data: bytes) -> str:
+    """Why a path is no capture's; a file of another kind may have a name nobody asks about."""
+    kind = foreign.seems(data)
+    known = f"; the file: {kind.detail}" if kind else ""
+    return f"the path names no subject and position{known}"
 
 
 def _uri(capture_id: str) -> str:

@@ -27,16 +27,18 @@ from biometric_core.parallel.thread_limits import one_thread
 from biometric_core.schemas import Modality, Sample
 from biometric_core.sources.layouts import SourceCapture, is_clutter, layout, parse
 from biometric_core.sources.reader import iter_files
+from biometric_core.sources.sensor_folders import bits_of
 
 _log = logging.getLogger(__name__)
 
 
-Prepare = Callable[[bytes, Modality, Preprocess, Ingest], Sample]
+Prepare = Callable[[bytes, Modality, Preprocess, Ingest, int | None], Sample]
+Bits = int | None
 
 
 @dataclass(frozen=True)
 class _Chunk:
-    files: tuple[tuple[Modality, bytes], ...]
+    files: tuple[tuple[Modality, bytes, Bits], ...]
     settings: Preprocess
     limits: Ingest
     prepare: Prepare
@@ -81,11 +83,11 @@ def prepare_source(config: Config, source: str, painted: PaintOut | None = None)
         SourceError: the source is missing or no data set.
         DataError: not one capture could be acquired.
     """
-    found = list(_captures(Path(source), config.ingest))
-    files = [(capture, data) for _, capture, data in found]
+    found = list(_captures(Path(source), config))
+    files = [(capture, data) for _, capture, data, _ in found]
     executor = choose(config, len(files), SECONDS_PER_CAPTURE)
     how = partial(prepare_painted, painted) if painted else prepare
-    work = [(capture.modality, data) for capture, data in files]
+    work = [(capture.modality, data, bits) for _, capture, data, bits in found]
     done = prepare_files(work, config, executor, how)
     samples = list(track(done, total=len(files), description="preparing"))
     pairs = list(zip(files, samples, strict=True))
@@ -98,7 +100,7 @@ def prepare_source(config: Config, source: str, painted: PaintOut | None = None)
     present = {capture.modality for capture, _, _ in acquired}
     return SourceSets(
         sets={m: _to_set(m, [a for a in acquired if a[0].modality is m]) for m in sorted(present)},
-        layout=Counter(name for name, _, _ in found).most_common(1)[0][0],
+        layout=Counter(name for name, *_ in found).most_common(1)[0][0],
         captures=Counter(capture.modality for capture, _ in files),
         failures=failures,
         painted_refused=sum(
@@ -118,27 +120,33 @@ def _failures(
     return failures
 
 
-def _captures(source: Path, limits: Ingest) -> Iterator[tuple[str, SourceCapture, bytes]]:
-    """Layout, capture and content of each readable file."""
-    for file in iter_files(source, limits):
+def _captures(source: Path, config: Config) -> Iterator[tuple[str, SourceCapture, bytes, Bits]]:
+    """Layout, capture, content and significant bits (as configured) of each readable file."""
+    for file in iter_files(source, config.ingest):
         if file.refusal is None and not is_clutter(file.path) and (capture := parse(file.path)):
             try:
-                yield str(layout(file.path)), capture, file.read()
+                bits = bits_of(file.path, config.source)
+                yield str(layout(file.path)), capture, file.read(), bits
             except CaptureRefused as refusal:
                 _log.warning("left out a file of the source: %s", refusal)
 
 
 def prepare_painted(
-    what: PaintOut, data: bytes, modality: Modality, settings: Preprocess, limits: Ingest
+    what: PaintOut,
+    data: bytes,
+    modality: Modality,
+    settings: Preprocess,
+    limits: Ingest,
+    bits: Bits = None,
 ) -> Sample:
     """As `preparation.prepare`, with the iris painted out of eyes."""
     if modality is Modality.IRIS:
-        return paint_out.prepare(decode(data, limits), settings.iris_shape, what)
-    return prepare(data, modality, settings, limits)
+        return paint_out.prepare(decode(data, limits, bits), settings.iris_shape, what)
+    return prepare(data, modality, settings, limits, bits)
 
 
 def prepare_files(
-    files: Sequence[tuple[Modality, bytes]],
+    files: Sequence[tuple[Modality, bytes, Bits]],
     config: Config,
     executor: Executor,
     how: Prepare = prepare,
@@ -155,12 +163,12 @@ def prepare_files(
 
 def _prepare_chunk(chunk: _Chunk) -> list[Sample | str]:
     with one_thread():
-        return [_prepared(data, modality, chunk) for modality, data in chunk.files]
+        return [_prepared(data, modality, bits, chunk) for modality, data, bits in chunk.files]
 
 
-def _prepared(data: bytes, modality: Modality, chunk: _Chunk) -> Sample | str:
+def _prepared(data: bytes, modality: Modality, bits: Bits, chunk: _Chunk) -> Sample | str:
     try:
-        return chunk.prepare(data, modality, chunk.settings, chunk.limits)
+        return chunk.prepare(data, modality, chunk.settings, chunk.limits, bits)
     except (CaptureRefused, FailureToAcquire) as failure:
         return failure.reason
 

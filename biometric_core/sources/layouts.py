@@ -19,7 +19,10 @@ from pathlib import PurePosixPath
 from biometric_core.schemas import EYES, UNKNOWN_FINGER, Modality
 from biometric_core.sources.sensor_folders import without_sensor
 
-IMAGE_SUFFIXES = (".bmp", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
+IMAGE_SUFFIXES = (
+    *(".bmp", ".png", ".jpg", ".jpeg", ".tif", ".tiff"),
+    *(".jp2", ".j2k", ".j2c", ".jpc", ".jpx", ".jpf", ".wsq"),
+)
 _CLUTTER_NAMES = frozenset({"desktop.ini", "thumbs.db", "ehthumbs.db", "__macosx"})
 _KAGGLE_FINGERPRINT_FOLDER = "fingerprint"
 _NOT_A_SUBJECT = frozenset({*Modality, *EYES})

@@ -94,7 +94,7 @@ def _missing(store: Store, version: str) -> tuple[pa.Table, int | None, int]:
     """Captures to prepare, the feature table's version that lacks them, and how many it has."""
     seen = store.version("features")
     known = pc.field("modality").isin([modality.value for modality in Modality])
-    captures = store.read("captures", ["capture_id", "modality", "uri"], known)
+    captures = store.read("captures", ["capture_id", "modality", "uri", "sensor"], known)
     prepared = pc.field("preprocess_version") == version
     done = store.read("features", ["capture_id"], prepared, seen)
     todo = captures.join(done, keys="capture_id", join_type="left anti")
@@ -154,4 +154,5 @@ def _chunks(store: Store, todo: pa.Table, config: Config) -> Iterator[Chunk]:
                 limits=config.ingest,
                 version=version,
                 root=store.root,
+                bits=tuple(map(config.source.bits_of, part["sensor"].to_pylist())),
             )

@@ -74,7 +74,7 @@ def count(data: bytes, table: Codes) -> int | None:
         first = place // 8
         windows = _windows(padded[first : first + _PIECE + 8])
         limit = min(end - 8 * first, 8 * _PIECE)
-        steps = memoryview(advance[windows])
+        steps = advance[windows].data
         at, visited = place - 8 * first, []
         while at < limit and (step := steps[at]):
             visited.append(at)

@@ -100,7 +100,7 @@ def _first_part(data: bytes, start: int) -> int:
 
 def _check_parts(data: bytes, place: int, tiles: int) -> None:
     """Each part of each tile must lie in the file, and the end marker behind the last."""
-    seen = set()
+    seen: set[int] = set()
     for _ in range(_MOST_PARTS):
         if data.startswith(_END, place):
             if len(seen) < tiles:

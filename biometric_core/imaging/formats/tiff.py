@@ -35,7 +35,7 @@ class _Layout(NamedTuple):
     """How numbers lie in the file: byte order, and the sizes that BigTIFF has larger."""
 
     order: str
-    count: str
+    number: str
     offset: str
 
     @property
@@ -67,7 +67,7 @@ def header(data: bytes, max_pixels: int) -> Header:
     depth = int(_one(first, _BITS, 1 if first else 0))
     most = int(max(first.get(_MAX_SAMPLE, (0,)))) if depth == _DEEP else 0
     white_is_zero = _one(first, _PHOTOMETRIC, 1) == 0
-    colours = _COLOURS.get(_one(first, _PHOTOMETRIC, 1), 1)
+    colours = _COLOURS.get(int(_one(first, _PHOTOMETRIC, 1)), 1)
     more = _one(first, _SAMPLES, 1) > colours
     if depth == _DEEP and more and _one(first, _EXTRA, 0) == _PREMULTIPLIED:
         raise unsupported("TIFF of 16 bits with premultiplied transparency")
@@ -136,11 +136,11 @@ def _directories(data: bytes) -> Iterator[Directory]:
 
 def _directory(data: bytes, place: int, layout: _Layout) -> tuple[Directory, int, int]:
     """The fields of a directory that hold numbers, where the next begins, and how many fields."""
-    (count,) = struct.unpack_from(layout.order + layout.count, data, place)
+    (count,) = struct.unpack_from(layout.order + layout.number, data, place)
     if count > _MOST_FIELDS:
         raise CaptureRefused("too_complex", f"TIFF of {count} fields")
     entry, width = layout.entry, struct.calcsize("<" + layout.offset)
-    place += struct.calcsize("<" + layout.count)
+    place += struct.calcsize("<" + layout.number)
     page: Directory = {}
     total = 0
     for _ in range(count):

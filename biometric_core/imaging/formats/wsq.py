@@ -67,8 +67,10 @@ def decode(data: bytes) -> tuple[UInt8Array, float | None]:
         CaptureRefused: `not_an_image`, `unsupported_format`, `too_small`, `too_complex` or
             `truncated`.
     """
-    from _wsq import decompress  # the module `wsq` would change Pillow for everybody
-
+    try:
+        from _wsq import decompress  # the module `wsq` would change Pillow for everybody
+    except ImportError:  # a model's environment of an earlier release
+        raise unsupported("WSQ, which needs the package wsq") from None
     found = _File()
     for marker, start, end in _segments(data):
         _READERS.get(marker, _unknown)(found, data, start, end)
@@ -202,9 +204,9 @@ def _expected(width: int, height: int, coded: list[bool]) -> int:
             column = 2 * (place // 4 % 2) + place % 2
             row = 2 * (place // 8) + place // 2 % 2
             areas[first + place] = across[column] * down[row]
-    across, down = (_halves(_halves(_halves(side)[0])[0]) for side in (columns[0], rows[0]))
+    finest = [_halves(_halves(_halves(side)[0])[0]) for side in (columns[0], rows[0])]
     for place in range(4):
-        areas[place] = across[place % 2] * down[place // 2]
+        areas[place] = finest[0][place % 2] * finest[1][place // 2]
     return sum(areas[n] for n in range(_CODED_SUBBANDS) if coded[n])
 
 
