@@ -41,6 +41,7 @@ class Bitmap(NamedTuple):
         palette: bytes into the file.
         top_down: the first row is the upper one.
         dpi: pixels per inch, None where nothing credible is stated.
+        masked: masks name the bytes of a pixel.
     """
 
     width: int
@@ -52,6 +53,7 @@ class Bitmap(NamedTuple):
     palette: int
     top_down: bool
     dpi: float | None
+    masked: bool = False
 
     @property
     def stride(self) -> int:
@@ -62,6 +64,12 @@ class Bitmap(NamedTuple):
     def end(self) -> int:
         """How many bytes a whole file has at least."""
         return self.start + self.stride * self.height
+
+    @property
+    def reinterpreted(self) -> bool:
+        """Whether `parse` alone gives the bytes the meaning they have: others take it otherwise."""
+        bare = self.bits == 8 and not self.colours
+        return (self.masked and self.order != (*_BGR, 3)) or bare
 
     @property
     def alpha(self) -> bool:
@@ -80,7 +88,10 @@ def parse(data: bytes) -> Bitmap | None:
     palette = _FILE_HEADER + size + (12 if size == 40 and packing == _BITFIELDS else 0)
     dpi = believed_dpi(x * _INCHES_PER_METRE, y * _INCHES_PER_METRE) if x > 0 else None
     colours = colours or (256 if bits == 8 else 0)
-    found = Bitmap(width, abs(height), start, bits, order, colours, palette, height < 0, dpi)
+    masked = packing == _BITFIELDS
+    found = Bitmap(
+        width, abs(height), start, bits, order, colours, palette, height < 0, dpi, masked
+    )
     if bits == 8 and start == palette and len(data) < found.end + 4 * colours:
         return found._replace(colours=0)  # the file has no room for a palette
     if colours > 256 or start < palette + (4 * colours if bits == 8 else 0):
