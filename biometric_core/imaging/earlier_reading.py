@@ -1,8 +1,8 @@
 """Which files the releases before read otherwise than this one, told by their headers.
 
 Until `READING` 2 these did not count: an orientation in JPEG and PNG, the resolution that the file
-of a finger states, the depth of a sensor and white as zero in 16 bits, a gray that stands for no colour,
-further pages or frames. The fourth byte of a BMP with three masks did.
+of a finger states, the depth of a sensor and white as zero in 16 bits, a gray that stands for no
+colour, further pages or frames. The fourth byte of a BMP with three masks did.
 """
 
 from biometric_core.config import Ingest

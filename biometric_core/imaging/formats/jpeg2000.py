@@ -36,7 +36,7 @@ def size(data: bytes) -> tuple[int, int, int]:
         found, tiles = _size(data, start)
         _check_parts(data, _first_part(data, start), tiles)
         return found
-    except struct.error:
+    except (struct.error, OverflowError):  # the second of a place beyond any file
         raise CaptureRefused(
             "truncated", f"JPEG 2000 of {len(data)} bytes ends before its last pixel"
         ) from None

@@ -8,7 +8,8 @@ from biometric_core.imaging.formats.header import Header, believed_dpi
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 END = b"IEND\xaeB`\x82"  # with its checksum
-_MOST_CHUNKS = 100_000
+_MOST_CHUNKS = 100_000  # of pixels
+_MOST_OTHERS = 1_000  # libpng says a line of each that it doesn't like
 _INCHES_PER_METRE = 0.0254
 _GRAY = 0
 _NOTED = (b"IHDR", b"IDAT", b"sBIT", b"pHYs", b"tRNS", b"acTL")
@@ -22,8 +23,11 @@ def header(data: bytes) -> Header:
         CaptureRefused: `several_images` (an APNG), `too_complex`, `truncated`.
     """
     found: dict[bytes, bytes] = {}
-    frames, behind = 0, False
+    frames, others, behind = 0, 0, False
     for name, start, size in _chunks(data):
+        others += name != b"IDAT"
+        if others > _MOST_OTHERS:
+            raise CaptureRefused("too_complex", f"PNG of more than {_MOST_OTHERS} chunks of data")
         frames += name == b"fdAT"
         behind |= name in _METADATA and b"IDAT" in found
         if name in _NOTED:

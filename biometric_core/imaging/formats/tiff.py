@@ -130,7 +130,7 @@ def _directories(data: bytes) -> Iterator[Directory]:
             if len(seen) > _MOST_PAGES or fields > _MOST_FIELDS:
                 raise CaptureRefused("too_complex", "TIFF of thousands of pages or fields")
             yield page
-    except struct.error:
+    except (struct.error, OverflowError):  # the second of a place beyond any file
         return
 
 
