@@ -4,6 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 SOURCE ?=
+BASE   ?=
 DATA   ?= ../shared/data
 # Tests beside each other: each takes a core and 2 GiB.
 AT_ONCE ?= --numprocesses auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
@@ -19,7 +20,7 @@ export DO_NOT_TRACK = 1
 unexport PYTHONDONTWRITEBYTECODE
 export SECRETS_DIR
 
-.PHONY: run ui stop test test-fast bench-recognition bench-data bench-start bench-drift secrets images up dev down logs backup restore test-containers test-containers-smoke engine have-secrets check format architecture lock clean clean-all help
+.PHONY: run ui stop test test-fast bench-recognition bench-data bench-start bench-inputs bench-drift secrets images up dev down logs backup restore test-containers test-containers-smoke engine have-secrets check format architecture lock clean clean-all help
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -59,6 +60,9 @@ bench-data: $(READY)  ## Speed and memory of the data path  [DATA=folder] [SCALE
 
 bench-start: $(READY)  ## What a task pays before it works
 	$(BIN)/python -m benchmarks.start
+
+bench-inputs: $(READY)  ## Files of all kinds as any viewer shows them, damaged ones, speed  [BASE=checkout]
+	$(BIN)/python -m benchmarks.inputs $(if $(BASE),--base "$(BASE)")
 
 bench-drift: $(READY)  ## False alarms, detection, false and missed promotions  [DATA=folder]
 	$(BIN)/python -m benchmarks.drift --data "$(DATA)"

@@ -32,6 +32,7 @@ REQUIREMENTS = (
     "nbis-py",
     "opencv-python-headless",
     "pillow",
+    "wsq",
     "deltalake",
     "filelock",
     "pydantic",

@@ -19,6 +19,7 @@ from biometric_core.config.sections import (
     Ray,
     Release,
     Schedules,
+    Source,
     Splits,
     Storage,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "Release",
     "Schedules",
     "Shape",
+    "Source",
     "Splits",
     "Storage",
     "config_dir",

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from biometric_core.config.values import (
     Addresses,
+    Bits,
     Channels,
     Cron,
     Day,
@@ -54,8 +55,15 @@ class Source(Section):
     allowed: Places | None = None  # of a DAG's params
     kaggle_dataset: Text = "ninadmehendale/multimodal-iris-fingerprint-biometric-data"
     sensor: Text = "default"  # what took captures that lie in no folder sensor=NAME
+    bits: Bits | dict[str, Bits] | None = None  # that sensors fill in files of 16 which don't say
     # Equal subject names in one namespace are one person; None: by layout and kind of the source.
     namespace: Text | None = None
+
+    def bits_of(self, sensor: str | None) -> int | None:
+        """Significant bits in files of 16 of a sensor (of `sensor` when None), None if unknown."""
+        if isinstance(self.bits, dict):
+            return self.bits.get(sensor or self.sensor)
+        return self.bits
 
 
 class Generator(Section):

@@ -81,6 +81,8 @@ def _address(text: str) -> str:
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
+# Of what a sensor measures. Files keep 16 where it is more than 8.
+Bits = Annotated[int, Field(ge=8, le=16)]
 Days = Annotated[int, Field(ge=0, le=36_500)]
 Hours = Annotated[float, Field(gt=0, le=24 * 366)]
 Text = Annotated[str, AfterValidator(_words)]

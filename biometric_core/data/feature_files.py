@@ -7,16 +7,23 @@ Its name is a digest of what it holds: a task that is done again meets, or repla
 import contextlib
 import hashlib
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from biometric_core.config import Ingest, Preprocess
+from biometric_core.config import Config, Ingest, Preprocess
 from biometric_core.errors import StorageError
-from biometric_core.imaging.preparation import PreparedBatch, prepare_batch
+from biometric_core.imaging.earlier_reading import READING
+from biometric_core.imaging.preparation import (
+    PreparedBatch,
+    prepare_batch,
+    preprocess_version,
+)
 from biometric_core.parallel.thread_limits import one_thread
 from biometric_core.schemas import TABLES, Modality, UInt8Array
 from biometric_core.storage.delta import PartFile
@@ -40,6 +47,7 @@ class Chunk:
         limits: bounds on hostile input.
         version: the preprocessing version.
         root: the storage root.
+        bits: that the sensor of each capture fills of 16; unknown when empty.
     """
 
     captures: tuple[tuple[str, str], ...]
@@ -48,11 +56,12 @@ class Chunk:
     limits: Ingest
     version: str
     root: str
+    bits: tuple[int | None, ...] = ()
 
     @property
     def name(self) -> str:
         """The same for the same captures and version, in every run."""
-        ids = "".join([self.version, *(capture_id for capture_id, _ in self.captures)])
+        ids = "".join([self.version, READING, *(capture_id for capture_id, _ in self.captures)])
         return f"part-{hashlib.sha256(ids.encode()).hexdigest()[:32]}.parquet"
 
 
@@ -75,13 +84,42 @@ def prepare_chunk(chunk: Chunk) -> Prepared:
     known = _known(files, uri)
     if known is not None:
         return _prepared(chunk, *known)
-    contents = [_content(files, path) for _, path in chunk.captures]
-    with one_thread():
-        batch = prepare_batch(contents, chunk.modality, chunk.settings, chunk.limits)
-    table = _table(chunk, batch)
+    table = fresh_rows(chunk)
     data = _parquet(table)
     files.write(uri, data)
     return _prepared(chunk, len(data), table.drop_columns(_PIXELS))
+
+
+def fresh_rows(chunk: Chunk) -> pa.Table:
+    """Rows of `features` of one chunk, whatever is there (a worker's task).
+
+    Raises:
+        StorageError: images can't be read just now.
+    """
+    files = Files(chunk.root)
+    contents = [_content(files, path) for _, path in chunk.captures]
+    with one_thread():
+        batch = prepare_batch(contents, chunk.modality, chunk.settings, chunk.limits, chunk.bits)
+    return _table(chunk, batch)
+
+
+def chunks_of(captures: pa.Table, config: Config, root: str) -> Iterator[Chunk]:
+    """Tasks for captures: capture_id, modality, uri, sensor, in their order; one modality each."""
+    version, size = preprocess_version(config), config.preprocess.chunk_size
+    for modality in Modality:
+        rows = captures.filter(pc.field("modality") == modality.value)
+        for start in range(0, rows.num_rows, size):
+            part = rows.slice(start, size)
+            pairs = zip(part["capture_id"].to_pylist(), part["uri"].to_pylist(), strict=True)
+            yield Chunk(
+                captures=tuple(pairs),
+                modality=modality,
+                settings=config.preprocess,
+                limits=config.ingest,
+                version=version,
+                root=root,
+                bits=tuple(map(config.source.bits_of, part["sensor"].to_pylist())),
+            )
 
 
 def _known(files: Files, uri: str) -> tuple[int, pa.Table] | None:

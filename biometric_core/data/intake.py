@@ -16,6 +16,8 @@ from biometric_core.data.pseudonyms import Pseudonymiser
 from biometric_core.data.same_pixels import pixels_digest
 from biometric_core.errors import CaptureRefused
 from biometric_core.imaging.decoding import decode, measure
+from biometric_core.imaging.formats import foreign
+from biometric_core.schemas import UInt8Array
 from biometric_core.sources.layouts import (
     SourceCapture,
     identified,
@@ -86,6 +88,7 @@ class Intake:
     ) -> None:
         self.limits, self.store, self.known, self.names = config.ingest, store, known, names
         self.namespace, self.sensor = record["namespace"], record["sensor"]
+        self.bits_of = config.source.bits_of
         self.people = frozenset(known.people)
         self.respelled: set[str] = set()
         self.doubled: set[str] = set()
@@ -117,7 +120,8 @@ class Intake:
         row: dict[str, Any] = {}
         pixels, uri = "", image_path(content)
         if content not in self.known.owners:
-            row, pixels = self._row(data, content, subject, source)
+            gray = decode(data, self.limits, self.bits_of(sensor))
+            row, pixels = self._row(data, gray, content, subject, source)
             row["sensor"] = sensor
         elif self.store.files.local and self.store.files.size(uri) != len(data):
             self.store.files.write(uri, data)  # lost, or cut short when power failed
@@ -148,10 +152,14 @@ class Intake:
         return found
 
     def _row(
-        self, data: bytes, capture_id: str, subject: str, source: SourceCapture
+        self,
+        data: bytes,
+        gray: UInt8Array,
+        capture_id: str,
+        subject: str,
+        source: SourceCapture,
     ) -> tuple[dict[str, Any], str]:
         """The row, and the digest of the pixels."""
-        gray = decode(data, self.limits)
         quality = measure(gray)
         if quality["contrast"] < self.limits.min_contrast:
             raise CaptureRefused("low_contrast", f"standard deviation {quality['contrast']:.1f}")
@@ -177,4 +185,6 @@ def _unplaced(data: bytes) -> CaptureRefused:
     """Why a file whose path names no capture is refused."""
     if data.startswith(ZIP):
         return nested_archive()
-    return CaptureRefused("unknown_layout", "the path names no subject and position")
+    kind = foreign.seems(data)  # a file of another kind may have a name nobody asks about
+    known = f"; the file: {kind.detail}" if kind else ""
+    return CaptureRefused("unknown_layout", f"the path names no subject and position{known}")

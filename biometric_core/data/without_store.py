@@ -27,16 +27,18 @@ from biometric_core.parallel.thread_limits import one_thread
 from biometric_core.schemas import Modality, Sample
 from biometric_core.sources.layouts import SourceCapture, identified, is_clutter, layout
 from biometric_core.sources.reader import iter_files
+from biometric_core.sources.sensor_folders import bits_of
 
 _log = logging.getLogger(__name__)
 
 
-Prepare = Callable[[bytes, Modality, Preprocess, Ingest], Sample]
+Prepare = Callable[[bytes, Modality, Preprocess, Ingest, int | None], Sample]
+Bits = int | None
 
 
 @dataclass(frozen=True)
 class _Chunk:
-    files: tuple[tuple[Modality, bytes], ...]
+    files: tuple[tuple[Modality, bytes, Bits], ...]
     settings: Preprocess
     limits: Ingest
     prepare: Prepare
@@ -83,11 +85,12 @@ def prepare_source(config: Config, source: str, painted: PaintOut | None = None)
         DataError: not one capture could be acquired.
     """
     left_out = Counter[str]()
-    found = list(_captures(source, config.ingest, left_out))
-    files = [(capture, data) for _, capture, data in found]
+    found = list(_captures(source, config, left_out))
+    files = [(capture, data) for _, capture, data, _ in found]
     executor = choose(config, len(files), SECONDS_PER_CAPTURE)
     how = partial(prepare_painted, painted) if painted else prepare
-    done = prepare_files([(c.modality, data) for c, data in files], config, executor, how)
+    work = [(capture.modality, data, bits) for _, capture, data, bits in found]
+    done = prepare_files(work, config, executor, how)
     samples = list(track(done, total=len(files), description="preparing"))
     pairs = list(zip(files, samples, strict=True))
     acquired = [(capture, data, s) for (capture, data), s in pairs if isinstance(s, Sample)]
@@ -100,7 +103,7 @@ def prepare_source(config: Config, source: str, painted: PaintOut | None = None)
     present = {capture.modality for capture, _, _ in acquired}
     return SourceSets(
         sets={m: _to_set(m, [a for a in acquired if a[0].modality is m]) for m in sorted(present)},
-        layout=Counter(name for name, _, _ in found).most_common(1)[0][0],
+        layout=Counter(name for name, *_ in found).most_common(1)[0][0],
         captures=Counter(capture.modality for capture, _ in files),
         failures=failures,
         left_out=left_out,
@@ -122,10 +125,10 @@ def _failures(
 
 
 def _captures(
-    source: str, limits: Ingest, left_out: Counter[str]
-) -> Iterator[tuple[str, SourceCapture, bytes]]:
-    """Layout, capture and content of each readable file; the others are counted by reason."""
-    for file in iter_files(source, limits):
+    source: str, config: Config, left_out: Counter[str]
+) -> Iterator[tuple[str, SourceCapture, bytes, Bits]]:
+    """Layout, capture, content and bits (as configured) of each file; others count by reason."""
+    for file in iter_files(source, config.ingest):
         if is_clutter(file.path):
             continue
         try:
@@ -133,7 +136,8 @@ def _captures(
             if capture is None or file.refusal is not None:
                 left_out[file.refusal.reason if file.refusal else "unknown_layout"] += 1
             else:
-                yield str(layout(file.path)), capture, file.read()
+                bits = bits_of(file.path, config.source)
+                yield str(layout(file.path)), capture, file.read(), bits
         except CaptureRefused as refusal:
             left_out[refusal.reason] += 1
     if left_out:
@@ -141,16 +145,21 @@ def _captures(
 
 
 def prepare_painted(
-    what: PaintOut, data: bytes, modality: Modality, settings: Preprocess, limits: Ingest
+    what: PaintOut,
+    data: bytes,
+    modality: Modality,
+    settings: Preprocess,
+    limits: Ingest,
+    bits: Bits = None,
 ) -> Sample:
     """As `preparation.prepare`, with the iris painted out of eyes."""
     if modality is Modality.IRIS:
-        return paint_out.prepare(decode(data, limits), settings.iris_shape, what)
-    return prepare(data, modality, settings, limits)
+        return paint_out.prepare(decode(data, limits, bits), settings.iris_shape, what)
+    return prepare(data, modality, settings, limits, bits)
 
 
 def prepare_files(
-    files: Sequence[tuple[Modality, bytes]],
+    files: Sequence[tuple[Modality, bytes, Bits]],
     config: Config,
     executor: Executor,
     how: Prepare = prepare,
@@ -167,12 +176,12 @@ def prepare_files(
 
 def _prepare_chunk(chunk: _Chunk) -> list[Sample | str]:
     with one_thread():
-        return [_prepared(data, modality, chunk) for modality, data in chunk.files]
+        return [_prepared(data, modality, bits, chunk) for modality, data, bits in chunk.files]
 
 
-def _prepared(data: bytes, modality: Modality, chunk: _Chunk) -> Sample | str:
+def _prepared(data: bytes, modality: Modality, bits: Bits, chunk: _Chunk) -> Sample | str:
     try:
-        return chunk.prepare(data, modality, chunk.settings, chunk.limits)
+        return chunk.prepare(data, modality, chunk.settings, chunk.limits, bits)
     except (CaptureRefused, FailureToAcquire) as failure:
         return failure.reason
 

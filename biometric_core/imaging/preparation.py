@@ -7,7 +7,7 @@ import numpy as np
 
 from biometric_core.config import Config, Ingest, Preprocess
 from biometric_core.errors import CaptureRefused, FailureToAcquire
-from biometric_core.imaging.decoding import decode
+from biometric_core.imaging.decoding import read
 from biometric_core.imaging.fingerprint.normalisation import prepare as prepare_finger
 from biometric_core.imaging.iris.normalisation import prepare as prepare_eye
 from biometric_core.schemas import Float32Array, Modality, Sample, UInt8Array
@@ -33,21 +33,38 @@ class PreparedBatch:
     failures: tuple[str | None, ...]
 
 
-def prepare(data: bytes, modality: Modality, settings: Preprocess, limits: Ingest) -> Sample:
+def prepare(
+    data: bytes,
+    modality: Modality,
+    settings: Preprocess,
+    limits: Ingest,
+    bits: int | None = None,
+) -> Sample:
     """Decode one capture's file and prepare it.
+
+    Args:
+        data: the file's bytes.
+        modality: decides how.
+        settings: decides the shapes.
+        limits: bounds on hostile input.
+        bits: that the sensor fills of 16, where the file doesn't state it.
 
     Raises:
         CaptureRefused: the bytes are no acceptable image.
         FailureToAcquire: the image holds no usable iris or fingerprint.
     """
-    gray = decode(data, limits)
+    image = read(data, limits, bits)
     if modality is Modality.IRIS:
-        return prepare_eye(gray, settings.iris_shape)
-    return prepare_finger(gray, settings.fingerprint_shape)
+        return prepare_eye(image.gray, settings.iris_shape)
+    return prepare_finger(image.gray, settings.fingerprint_shape, image.dpi)
 
 
 def prepare_batch(
-    files: Sequence[bytes | None], modality: Modality, settings: Preprocess, limits: Ingest
+    files: Sequence[bytes | None],
+    modality: Modality,
+    settings: Preprocess,
+    limits: Ingest,
+    bits: Sequence[int | None] | None = None,
 ) -> PreparedBatch:
     """Prepare the files of one modality; what can't be prepared becomes a failure, not an error.
 
@@ -56,6 +73,7 @@ def prepare_batch(
         modality: of all.
         settings: decides the shapes.
         limits: bounds on hostile input.
+        bits: of each file, see `prepare`; unknown when None.
     """
     shape = settings.iris_shape if modality is Modality.IRIS else settings.fingerprint_shape
     images = np.empty((len(files), *shape), np.uint8)
@@ -68,7 +86,7 @@ def prepare_batch(
             failures.append("unreadable")
             continue
         try:
-            sample = prepare(data, modality, settings, limits)
+            sample = prepare(data, modality, settings, limits, bits[number] if bits else None)
         except (FailureToAcquire, CaptureRefused) as failure:
             failures.append(failure.reason)
             continue

@@ -7,6 +7,7 @@ removed at any time, and another program of finding has another folder.
 
 import hashlib
 import io
+import zlib
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
@@ -39,8 +40,13 @@ def encode(captures: CaptureSet) -> MinutiaeTemplates:
     folder = _folder(images.origin)
     rows = zip(captures.capture_id.tolist(), images, masks, strict=True)
     return MinutiaeTemplates(
-        [minutiae.described(_found(folder / f"{name}.npy", i), i, m) for name, i, m in rows]
+        [minutiae.described(_found(folder / _name(name, i), i), i, m) for name, i, m in rows]
     )
+
+
+def _name(capture_id: str, image: UInt8Array) -> str:
+    """Another image of a capture, read otherwise by another release, has another file."""
+    return f"{capture_id}-{zlib.crc32(image.tobytes()):08x}.npy"
 
 
 def _folder(origin: Origin) -> Path:

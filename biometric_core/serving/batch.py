@@ -23,6 +23,7 @@ from biometric_core.recogniser.recogniser import require_preprocessing
 from biometric_core.schemas import Modality
 from biometric_core.sources.layouts import parse
 from biometric_core.sources.reader import SourceFile, iter_files
+from biometric_core.sources.sensor_folders import bits_of
 from biometric_core.storage.private import owner_only
 from biometric_core.tracking import registry
 
@@ -158,7 +159,8 @@ def _recognise(
     read = [(row, _content(row, file)) for row, file in work]
     whole = [(row, data) for row, data in read if data is not None]
     shapes = settings(recogniser, chunk.config)
-    batch = prepare_batch([data for _, data in whole], modality, shapes, chunk.config.ingest)
+    bits = [bits_of(PurePosixPath(row["path"]), chunk.config.source) for row, _ in whole]
+    batch = prepare_batch([data for _, data in whole], modality, shapes, chunk.config.ingest, bits)
     for (row, _), quality, failure in zip(whole, batch.quality, batch.failures, strict=True):
         row["quality"], row["failure"] = float(quality), failure
     acquired = [row for row, _ in whole if row["failure"] is None]

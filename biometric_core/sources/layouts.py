@@ -22,7 +22,10 @@ from biometric_core.schemas import EYES, UNKNOWN_FINGER, Modality
 from biometric_core.sources.names import normal, require_certain
 from biometric_core.sources.sensor_folders import without_sensor
 
-IMAGE_SUFFIXES = (".bmp", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
+IMAGE_SUFFIXES = (
+    *(".bmp", ".png", ".jpg", ".jpeg", ".tif", ".tiff"),
+    *(".jp2", ".j2k", ".j2c", ".jpc", ".jpx", ".jpf", ".wsq"),
+)
 _ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
 GENERATED = ".generator.json"  # the generator leaves it in the folder that holds its people
 _CLUTTER_NAMES = frozenset({"desktop.ini", "thumbs.db", "ehthumbs.db", "__macosx"})

@@ -3,6 +3,7 @@
 import re
 from pathlib import PurePosixPath
 
+from biometric_core.config import Source
 from biometric_core.errors import CaptureRefused
 
 _KEY = "sensor="
@@ -37,6 +38,14 @@ def sensor_of(path: PurePosixPath) -> str | None:
     if not _NAME.fullmatch(names[0]):
         raise CaptureRefused("bad_sensor_name", f"the NAME of a folder sensor=NAME is {_ALLOWED}")
     return names[0]
+
+
+def bits_of(path: PurePosixPath, source: Source) -> int | None:
+    """Significant bits of 16 of the sensor that took the file, as configured; None if unknown."""
+    try:
+        return source.bits_of(sensor_of(path))
+    except CaptureRefused:  # whoever needs the sensor's name refuses the file
+        return source.bits_of(None)
 
 
 def sensor_folder(sensor: str | None) -> PurePosixPath:

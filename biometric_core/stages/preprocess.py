@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from biometric_core.config import Config
-from biometric_core.data.feature_files import Chunk, Prepared, prepare_chunk
+from biometric_core.data.feature_files import Prepared, chunks_of, prepare_chunk
+from biometric_core.data.rereading import replace_outdated
 from biometric_core.errors import ConfigError
 from biometric_core.imaging.preparation import SECONDS_PER_CAPTURE, preprocess_version
 from biometric_core.parallel.chunks import map_chunks
@@ -27,7 +28,19 @@ _ROWS_PER_COMMIT = 8192
 
 @dataclass(frozen=True)
 class PreprocessResult:
-    """What a run of `preprocess` did; `failures` counts failures to acquire by reason."""
+    """What a run of `preprocess` did.
+
+    Attributes:
+        prepared: captures that have a sample now.
+        failed: captures that could not be acquired.
+        known: captures that this version had seen.
+        failures: failures to acquire by reason.
+        executor: where the work was done.
+        seconds: wall clock.
+        captures_per_second: prepared and failed ones.
+        version: the preprocessing version.
+        reread: known captures whose files are read otherwise now (`data.rereading`).
+    """
 
     prepared: int
     failed: int
@@ -37,6 +50,7 @@ class PreprocessResult:
     seconds: float
     captures_per_second: float
     version: str
+    reread: int = 0
 
 
 @owner_only()
@@ -58,6 +72,7 @@ def preprocess(config: Config, *, executor: str | None = None) -> PreprocessResu
     start = time.monotonic()
     config = _with_executor(config, executor)
     store, version = Store.of(config), preprocess_version(config)
+    reread = replace_outdated(store, config)
     todo, seen, known = _missing(store, version)
     _tell_older(store, version, todo)
     chosen = choose(config, todo.num_rows, SECONDS_PER_CAPTURE)
@@ -79,6 +94,7 @@ def preprocess(config: Config, *, executor: str | None = None) -> PreprocessResu
         seconds=round(seconds, 2),
         captures_per_second=rate,
         version=version,
+        reread=reread,
     )
 
 
@@ -96,7 +112,7 @@ def _missing(store: Store, version: str) -> tuple[pa.Table, int | None, int]:
     """Captures to prepare, the feature table's version that lacks them, and how many it has."""
     seen = store.version("features")
     known = pc.field("modality").isin([modality.value for modality in Modality])
-    captures = store.read("captures", ["capture_id", "modality", "uri"], known)
+    captures = store.read("captures", ["capture_id", "modality", "uri", "sensor"], known)
     prepared = pc.field("preprocess_version") == version
     done = store.read("features", ["capture_id"], prepared, seen)
     todo = captures.join(done, keys="capture_id", join_type="left anti")
@@ -122,7 +138,7 @@ def _committed(
     store: Store, todo: pa.Table, seen: int | None, executor: Executor, config: Config
 ) -> Iterator[Prepared]:
     """Chunks as they become part of the table; ends early where somebody else commits."""
-    chunks = _chunks(store, todo, config)
+    chunks = chunks_of(todo, config, store.root)
     group: list[Prepared] = []
     with closing(map_chunks(prepare_chunk, chunks, executor, config)) as results:
         shown = track(
@@ -140,20 +156,3 @@ def _committed(
                 seen, group = (seen or 0) + 1, []
     if group and store.append_files("features", [one.part for one in group], seen):
         yield from group
-
-
-def _chunks(store: Store, todo: pa.Table, config: Config) -> Iterator[Chunk]:
-    version, size = preprocess_version(config), config.preprocess.chunk_size
-    for modality in Modality:
-        rows = todo.filter(pc.field("modality") == modality.value)
-        for start in range(0, rows.num_rows, size):
-            part = rows.slice(start, size)
-            pairs = zip(part["capture_id"].to_pylist(), part["uri"].to_pylist(), strict=True)
-            yield Chunk(
-                captures=tuple(pairs),
-                modality=modality,
-                settings=config.preprocess,
-                limits=config.ingest,
-                version=version,
-                root=store.root,
-            )

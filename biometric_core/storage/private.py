@@ -19,7 +19,7 @@ _OTHERS = 0o077  # the bits of group and others
 PARTS = frozenset(
     {
         *("tables", "images", "secrets", "sources", "reports", "evaluation", "evidently"),
-        *("cache", "checkpoints", "locks"),
+        *("cache", "checkpoints", "locks", "reading"),
     }
 )
 _ADVICE = "another user's, or a disk without modes; its owner: chmod -R go= '{path}'"

@@ -113,6 +113,98 @@ MUTATIONS = (
 )
 
 
+def repeated(number: int) -> bytes:
+    """File `number` of another kind: a whole image of which some parts come again and again."""
+    chance = random.Random((number, "repeated").__repr__())
+    make = chance.choice((_scans, _segments, _chunks, _pages, _fields, _tiles, _wsq_segments))
+    return make(chance, chance.choice((1, 2, 7, 60, 500, 4_000, 30_000)))
+
+
+def _saved(chance: random.Random, kind: str, side: int = 96, **options: object) -> bytes:
+    pixels = np.random.default_rng(chance.getrandbits(32)).integers(0, 256, (side, side), np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(cv2.GaussianBlur(pixels, (0, 0), 2)).save(out, kind, **options)
+    return out.getvalue()
+
+
+def _scans(chance: random.Random, count: int) -> bytes:
+    """Of a large picture too, which takes a decoder the longest."""
+    side = chance.choice((96, 96, 5_000 if count in (60, 4_000) else 96))
+    data = _saved(chance, "JPEG", side, progressive=True, quality=chance.choice((1, 80)))
+    first, last = data.find(b"\xff\xda"), data.rfind(b"\xff\xda")
+    scan = data[chance.choice((first, last)) : -2][: 4 << 10]
+    return data[:-2] + scan * min(count, (24 << 20) // len(scan)) + data[-2:]
+
+
+def _segments(chance: random.Random, count: int) -> bytes:
+    data = _saved(chance, "JPEG")
+    body = bytes(chance.randrange(60))
+    marker = bytes([0xFF, chance.choice((0xE1, 0xDB, 0xFE, 0xC4, 0xDD))])
+    segment = marker + struct.pack(">H", len(body) + 2) + body
+    return data[:2] + segment * count + data[2:]
+
+
+def _chunks(chance: random.Random, count: int) -> bytes:
+    data = _saved(chance, "PNG")
+    name = chance.choice((b"tEXt", b"eXIf", b"IDAT", b"PLTE", b"fcTL", b"acTL", b"sBIT", b"IHDR"))
+    body = bytes(chance.randrange(40))
+    chunk = struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+    place = chance.choice((33, len(data) - 12))
+    return data[:place] + chunk * min(count * chance.choice((1, 10)), 500_000) + data[place:]
+
+
+def _pages(chance: random.Random, count: int) -> bytes:
+    """Further directories, some that lead back to an earlier one."""
+    data = bytearray(_saved(chance, "TIFF"))
+    (place,) = struct.unpack_from("<I", data, 4)
+    (fields,) = struct.unpack_from("<H", data, place)
+    directory = bytes(data[place : place + 2 + 12 * fields])
+    struct.pack_into("<I", data, place + len(directory), len(data) + len(data) % 2)
+    data += bytes(len(data) % 2)
+    for number in range(count):
+        following = len(data) + len(directory) + 4
+        last = chance.choice((0, place)) if number == count - 1 else following
+        data += directory + struct.pack("<I", last)
+    return bytes(data)
+
+
+def _fields(chance: random.Random, count: int) -> bytes:
+    """Fields of a directory, each of the whole file."""
+    data = bytearray(_saved(chance, "TIFF"))
+    (place,) = struct.unpack_from("<I", data, 4)
+    (fields,) = struct.unpack_from("<H", data, place)
+    known = bytes(data[place + 2 : place + 2 + 12 * fields])
+    most = min(count, 60_000)
+    size = chance.choice((1, 4_000, len(data)))
+    more = b"".join(struct.pack("<HHII", 40_000 + n % 20_000, 7, size, 8) for n in range(most))
+    struct.pack_into("<I", data, 4, len(data))
+    return bytes(data) + struct.pack("<H", fields + most) + known + more + bytes(4)
+
+
+def _tiles(chance: random.Random, count: int) -> bytes:
+    """Of a JPEG 2000: more tiles than anybody needs, or parts of one that come again."""
+    if chance.random() < 0.5:
+        side = max(1, round(512 / min(count, 40_000) ** 0.5))
+        return _saved(chance, "JPEG2000", 512, tile_size=(side, side))
+    data = _saved(chance, "JPEG2000", no_jp2=True)
+    place = data.find(b"\xff\x90")
+    return data[:place] + data[place:-2] * min(count, 2_000) + data[-2:]
+
+
+def _wsq_segments(chance: random.Random, count: int) -> bytes:
+    import wsq  # noqa: F401  # registers itself with Pillow
+
+    data = _saved(chance, "WSQ")
+    place, found = 2, []
+    while data[place + 1] != 0xA3:
+        (length,) = struct.unpack_from(">H", data, place + 2)
+        found.append(data[place : place + 2 + length])
+        place += 2 + length
+    blocks = data[place:-2]
+    again = chance.choice((*found, blocks))
+    return data[:place] + again * min(count, (24 << 20) // len(again)) + data[place:]
+
+
 def bombs() -> dict[str, bytes]:
     """Small files that would need gigabytes; each is to be refused or read in bounded memory."""
     return {

@@ -17,7 +17,7 @@ import pytest
 from biometric_core.data.pseudonyms import Pseudonymiser
 from biometric_core.imaging.decoding import decode
 from biometric_core.storage.store import Store
-from tests.faults.hostile_files import SUFFIXES, bombs, hostile_zip, image, mutated
+from tests.faults.hostile_files import SUFFIXES, bombs, hostile_zip, image, mutated, repeated
 from tests.unit.stages.test_ingest import write
 
 KEY = "k" * 32
@@ -87,6 +87,22 @@ def test_of_2000_mutated_files_each_is_a_whole_capture_or_refused(config, tmp_pa
     assert Counter(expected.values())[True] > 50
     assert Counter(expected.values())[False] > 50
     assert_each_is_accepted_or_refused(config, files, expected)
+
+
+@pytest.mark.slow
+def test_of_500_files_with_repeated_parts_each_is_a_whole_capture_or_refused(config, tmp_path):
+    files = {f"iris/{n // 40:03}_L_{n:05}.{SUFFIXES[n % 4]}": repeated(n) for n in range(500)}
+    files = {
+        name: data for name, data in files.items() if len(data) <= config.ingest.max_file_bytes
+    }
+    for name, data in files.items():
+        write(tmp_path / "s" / name, data)
+    result = ingest_apart(config, tmp_path / "s")
+    assert result["seen"] == result["added"] + result["refused"] + result["known"] == len(files)
+    assert result["added"] > 50, "some are whole"
+    assert {"too_complex", "several_images"} <= set(result["reasons"])
+    assert result["peak"] < 1024
+    assert_each_is_accepted_or_refused(config, files)
 
 
 @pytest.mark.slow

@@ -15,15 +15,19 @@ MIN_RANGE = 20.0  # grey levels
 MAX_ASPECT = 4.0
 
 
-def prepare(gray: UInt8Array, shape: tuple[int, int] = (224, 224)) -> Sample:
+def prepare(
+    gray: UInt8Array, shape: tuple[int, int] = (224, 224), dpi: float | None = None
+) -> Sample:
     """Segment, scale, normalise and align a fingerprint: its core in the middle, upright.
 
-    The scale follows from the ridge period, so that 96x103 pixels (about 200 dpi, enlarged here)
-    and 500 dpi (reduced here) give like samples.
+    The scale follows from the stated resolution where the ridges bear it out, else from the ridge
+    period alone, so that 96x103 pixels (about 200 dpi, enlarged here) and 500 dpi (reduced here)
+    give like samples.
 
     Args:
         gray: uint8 (H, W), dark ridges on a brighter ground.
         shape: height and width of the sample.
+        dpi: pixels per inch as the file states them.
 
     Returns:
         Ridges at local mean 128 and standard deviation 50; 128 off the finger.
@@ -39,7 +43,7 @@ def prepare(gray: UInt8Array, shape: tuple[int, int] = (224, 224)) -> Sample:
         raise FailureToAcquire("low_contrast")
     gray = segmentation.trim_frame(gray)
     period, clarity = ridge_period.period(gray)
-    scaled = _rescale(gray, PERIOD / ridge_period.nominal(period))
+    scaled = _rescale(gray, PERIOD / ridge_period.nominal(period, dpi))
     foreground = segmentation.foreground(scaled, PERIOD)
     normal = segmentation.normalise(scaled, foreground, PERIOD)
     middle = segmentation.centre(foreground)

@@ -13,21 +13,30 @@ COARSEST = 11.0  # shading and blobs peak at the slow end of the spectrum, where
 MIN_CLARITY = 0.13
 # Longest period, typical period in pixels: about 200, 500 and 1000 dpi.
 RESOLUTIONS = ((5.4, 3.4), (13.0, 8.5), (float("inf"), 17.0))
+_AT_500_DPI = 8.5
+# Real fingers of 500 dpi have 0.74 to 1.24 of it. Who states 300 dpi of them has 1.65.
+_BORNE_OUT = (0.7, 1.35)
 _LARGEST = 256  # a longer side is reduced to this: 500 dpi ridges still have 5 pixels
 _SIDES = (24, 64)
 _MIN_TEXTURE = 0.25
 _BAND = 1.3  # a finger's ridges lie within this factor of their mean period
 
 
-def nominal(measured: float) -> float:
-    """The period that fingers have at the resolution a measured period tells.
+def nominal(measured: float, dpi: float | None = None) -> float:
+    """The period that fingers have at the stated resolution, else at the one the period tells.
 
     One scale for all captures of a sensor: scaling by each measurement would bring its error (3 %
     between impressions of a finger) into the sample, and lose how fine a finger's ridges are.
 
     Args:
         measured: pixels; 200 dpi, 500 dpi and 1000 dpi are told apart.
+        dpi: stated pixels per inch. They count where the measured period may be a finger's:
+            programs write figures of their own.
     """
+    if dpi is not None:
+        typical = _AT_500_DPI * dpi / 500
+        if _BORNE_OUT[0] < measured / typical < _BORNE_OUT[1]:
+            return typical
     return next(typical for longest, typical in RESOLUTIONS if measured < longest)
 
 

@@ -117,3 +117,11 @@ def test_images_of_no_store_leave_nothing(config, captures, looked_at):
     )
     assert_same(kept_minutiae.encode(loose), plain(captures))
     assert kept(config) == []
+
+
+def test_another_image_of_a_capture_is_looked_at_anew(config, captures, looked_at):
+    kept_minutiae.encode(captures)
+    name = kept_minutiae._name("a", captures.images[0])
+    assert name != kept_minutiae._name("a", captures.images[1])
+    assert name == kept_minutiae._name("a", captures.images[0].copy())
+    assert len(looked_at) == 6

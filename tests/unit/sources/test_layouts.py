@@ -41,7 +41,9 @@ def test_paths_of_both_layouts_at_any_depth(prefix, path, expected):
 
 
 @pytest.mark.parametrize("folder", ["", "fvc/DB1_B/", "FVC2002/Dbs/any/deep/"])
-@pytest.mark.parametrize("suffix", [".tif", ".TIF", ".png", ".bmp"])
+@pytest.mark.parametrize(
+    "suffix", [".tif", ".TIF", ".png", ".bmp", ".wsq", ".WSQ", ".jp2", ".j2k", ".jpx"]
+)
 def test_fvc_names_at_any_depth(folder, suffix):
     path = PurePosixPath(f"{folder}101_8{suffix}")
     assert parse(path) == SourceCapture("101", FINGER, "unknown", 8, None)

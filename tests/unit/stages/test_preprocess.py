@@ -85,7 +85,7 @@ def test_a_killed_run_goes_on_with_the_missing_chunks(ingested, monkeypatch):
 def test_a_damaged_file_of_a_killed_run_is_made_again(ingested):
     store = Store.of(ingested)
     todo, _, _ = stage._missing(store, preprocess_version(ingested))
-    chunk = next(stage._chunks(store, todo, ingested))
+    chunk = next(feature_files.chunks_of(todo, ingested, store.root))
     store.files.write(f"{feature_files.FOLDER}/{chunk.name}", b"PAR1 cut short")
     preprocess(ingested)
     assert {len(i) for i in store.read("features", ["image"])["image"].to_pylist()} != {0}

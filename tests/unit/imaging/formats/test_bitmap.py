@@ -1,3 +1,4 @@
+import itertools
 import struct
 
 import cv2
@@ -6,7 +7,8 @@ import pytest
 
 from biometric_core.config import Ingest
 from biometric_core.errors import CaptureRefused
-from biometric_core.imaging import bitmap, decoding
+from biometric_core.imaging import decoding
+from biometric_core.imaging.formats import bitmap
 from tests.support.bitmaps import ALPHA, BGR, bmp
 
 WIDTHS = (32, 33, 34, 35)  # rows with zero to three bytes of padding
@@ -56,7 +58,7 @@ def test_colour_bitmaps_are_as_opencv_reads_them(header, width, top_down):
 
 @pytest.mark.parametrize("alpha", [0, 255, 77, CROPPED, None])
 @pytest.mark.parametrize("mask", [0, ALPHA])
-@pytest.mark.parametrize("header", [40, 52, 56, 108, 124])
+@pytest.mark.parametrize("header", [56, 108, 124])
 def test_transparent_bitmaps_are_as_opencv_reads_them(header, mask, alpha):
     rows = with_alpha(35, alpha)
     assert_as_opencv(bmp(rows, width=35, bits=32, header=header, packing=3, masks=(*BGR, mask)))
@@ -79,7 +81,6 @@ def test_bitmaps_with_a_palette_are_as_opencv_reads_them(width, gray, colours):
     [
         (16, 40, 0, BGR),
         (16, 40, 3, (0xF800, 0x7E0, 0x1F)),
-        (32, 124, 3, (0xFF, 0xFF00, 0xFF0000, ALPHA)),
         (24, 64, 0, BGR),
     ],
 )
@@ -88,6 +89,81 @@ def test_unusual_bitmaps_take_the_general_path(bits, header, packing, masks):
     assert_as_opencv(
         bmp(rows, width=32, bits=bits, header=header, packing=packing, masks=masks), usual=False
     )
+
+
+@pytest.mark.parametrize("fourth", [0, 255, 77, CROPPED, None])
+@pytest.mark.parametrize("header", [40, 52])
+def test_a_header_with_three_masks_knows_no_transparency(header, fourth):
+    rows = with_alpha(35, fourth)
+    data = bmp(rows, width=35, bits=32, header=header, packing=3)
+    colours = np.ascontiguousarray(rows.reshape(HEIGHT, 35, 4)[::-1, :, :3])
+    expected = cv2.cvtColor(colours, cv2.COLOR_BGR2GRAY)
+    np.testing.assert_array_equal(decoding.decode(data, Ingest()), expected)
+
+
+@pytest.mark.parametrize("header", [40, 52, 56, 124])
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
+def test_colours_in_any_order_of_bytes_are_read(order, header):
+    rows = noise(header, HEIGHT, 35 * 4)
+    masks = tuple(0xFF << 8 * place for place in order)  # of red, green, blue, alpha
+    data = bmp(rows, width=35, bits=32, header=header, packing=3, masks=masks)
+    red, green, blue, alpha = (rows.reshape(HEIGHT, 35, 4)[::-1, :, place] for place in order)
+    gray = cv2.cvtColor(np.dstack([blue, green, red]), cv2.COLOR_BGR2GRAY)
+    share = alpha / 255 if header >= 56 else 1.0
+    found = decoding.decode(data, Ingest())
+    np.testing.assert_allclose(found, gray * share + 255 * (1 - share), atol=0.51)
+
+
+@pytest.mark.parametrize("header", [40, 124])
+def test_without_a_palette_and_room_for_one_samples_are_gray(header):
+    rows = noise(header, HEIGHT, 33)
+    data = bytearray(bmp(rows, width=33, bits=8, header=header))
+    found = decoding.decode(bytes(data), Ingest())
+    np.testing.assert_array_equal(found, rows[::-1])
+
+
+@pytest.mark.parametrize(
+    ("bits", "start", "where"),
+    [
+        (8, 0, "header"),
+        (8, 53, "header"),
+        (8, 54, "palette of 256 colours"),
+        (8, 1077, "palette of 256 colours"),
+        (4, 54, "palette of 16 colours"),
+        (1, 61, "palette of 2 colours"),
+        (24, 0, "header"),
+        (24, 53, "header"),
+        (32, 14, "header"),
+    ],
+)
+def test_pixels_that_would_begin_before_header_and_palette_end_are_refused(bits, start, where):
+    palette = noise(bits, 2**bits, 4) if bits <= 8 else None
+    rows = noise(bits, HEIGHT, (33 * bits + 7) // 8)
+    data = bytearray(bmp(rows, width=33, bits=bits, palette=palette))
+    struct.pack_into("<I", data, 10, start)
+    with pytest.raises(CaptureRefused, match=f"not_an_image.*inside its.*{where}"):
+        decoding.decode(bytes(data), Ingest())
+
+
+def test_three_masks_belong_to_a_header_of_40_bytes():
+    data = bytearray(bmp(noise(1, HEIGHT, 33 * 4), width=33, bits=32, packing=3))
+    struct.pack_into("<I", data, 10, 54)
+    with pytest.raises(CaptureRefused, match="inside its 66 bytes of header"):
+        decoding.decode(bytes(data), Ingest())
+
+
+def test_masks_that_are_no_bytes_are_unsupported_not_damage():
+    masks = (0x3FF00000, 0xFFC00, 0x3FF)  # 10 bits each
+    data = bmp(noise(1, HEIGHT, 33 * 4), width=33, bits=32, packing=3, masks=masks)
+    with pytest.raises(CaptureRefused, match="unsupported_format"):
+        decoding.decode(data, Ingest())
+
+
+@pytest.mark.parametrize(("metres", "dpi"), [(19685, 500), (39370, 1000), (2835, None), (0, None)])
+def test_the_stated_resolution_is_told_if_a_sensor_may_have_it(metres, dpi):
+    data = bytearray(bmp(noise(1, HEIGHT, 99), width=33, bits=24))
+    struct.pack_into("<ii", data, 38, metres, metres)
+    assert decoding.read(bytes(data), Ingest()).dpi == dpi
 
 
 @pytest.mark.parametrize("bits", [8, 24, 32])
@@ -111,9 +187,8 @@ def test_no_pixel_is_made_for_a_size_that_the_file_cannot_hold():
         decoding.decode(bytes(data), Ingest())
 
 
-@pytest.mark.parametrize("start", [0, 13, 53, 2**31])
-def test_rows_that_would_begin_in_the_header_are_not_read_by_the_short_way(start):
+def test_rows_that_would_begin_behind_the_file_are_refused():
     data = bytearray(bmp(noise(1, HEIGHT, 99), width=33, bits=24))
-    struct.pack_into("<I", data, 10, start)
-    found = bitmap.parse(bytes(data))
-    assert found is None or found.end > len(data)
+    struct.pack_into("<I", data, 10, 2**31)
+    with pytest.raises(CaptureRefused, match="truncated"):
+        decoding.decode(bytes(data), Ingest())

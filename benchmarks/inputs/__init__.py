@@ -1,0 +1,1 @@
+"""Files as people have them: read as any viewer shows them, or refused with a reason."""
