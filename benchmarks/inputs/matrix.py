@@ -134,13 +134,7 @@ def _pngs() -> Iterator[Case]:
         "png a colour is clear",
         png(samples(3), colour=_COLOUR, before=chunk(b"tRNS", b"\0\xff\0\xff\0\xff")),
     )
-    rng = np.random.default_rng(2)
-    for bits, clear in itertools.product((1, 2, 4, 8), (False, True)):
-        parts = chunk(b"PLTE", rng.integers(0, 256, 3 * 2**bits, np.uint8).tobytes())
-        if clear:
-            parts += chunk(b"tRNS", rng.integers(0, 256, 2**bits, np.uint8).tobytes())
-        data = png(samples(1, bits), bits=bits, colour=_PALETTE, before=parts)
-        yield Case(f"png palette of {bits} bits, clear {clear}", data)
+    yield from _png_palettes()
     for invalid in (0, 9, 255):
         data = png(samples(), before=chunk(b"eXIf", exif(invalid)))
         yield Case(f"png orientation {invalid}", data)
@@ -154,6 +148,16 @@ def _pngs() -> Iterator[Case]:
         yield Case(f"png {metres} by {unit}", png(samples(), before=chunk(b"pHYs", body)), dpi=dpi)
     yield Case("png with a trailer", png(samples()) + bytes(20_000))
     yield Case("png cut", png(samples())[:-30], "truncated")
+
+
+def _png_palettes() -> Iterator[Case]:
+    rng = np.random.default_rng(2)
+    for bits, clear in itertools.product((1, 2, 4, 8), (False, True)):
+        parts = chunk(b"PLTE", rng.integers(0, 256, 3 * 2**bits, np.uint8).tobytes())
+        if clear:
+            parts += chunk(b"tRNS", rng.integers(0, 256, 2**bits, np.uint8).tobytes())
+        data = png(samples(1, bits), bits=bits, colour=_PALETTE, before=parts)
+        yield Case(f"png palette of {bits} bits, clear {clear}", data)
 
 
 def _deep_pngs() -> Iterator[Case]:

@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from biometric_core.config.values import (
     Addresses,
-    Bits,
     Channels,
     Cron,
     Day,
@@ -23,6 +22,7 @@ from biometric_core.config.values import (
     Place,
     Places,
     Positive,
+    SensorBits,
     Shape,
     Text,
 )
@@ -55,7 +55,8 @@ class Source(Section):
     allowed: Places | None = None  # of a DAG's params
     kaggle_dataset: Text = "ninadmehendale/multimodal-iris-fingerprint-biometric-data"
     sensor: Text = "default"  # what took captures that lie in no folder sensor=NAME
-    bits: Bits | dict[str, Bits] | None = None  # that sensors fill in files of 16 which don't say
+    # That sensors fill in files of 16 which don't say.
+    bits: Annotated[SensorBits | None, Field(examples=["12", "{door-3: 12}"])] = None
     # Equal subject names in one namespace are one person; None: by layout and kind of the source.
     namespace: Text | None = None
 

@@ -29,6 +29,12 @@ def _listed(value: Any) -> Any:
     return [item.strip() for item in value.split(",")]
 
 
+def _mapped(value: Any) -> Any:
+    """One value, or one for each name from text: `{a: 1, b: 2}`."""
+    braced = isinstance(value, str) and value.startswith("{")
+    return yaml_text.parse(value) if braced else value
+
+
 def _place(text: str) -> str:
     """A folder or an address; `~` is the home of the user."""
     _words(text)
@@ -83,6 +89,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 # Of what a sensor measures. Files keep 16 where it is more than 8.
 Bits = Annotated[int, Field(ge=8, le=16)]
+SensorBits = Annotated[Bits | dict[str, Bits], BeforeValidator(_mapped)]
 Days = Annotated[int, Field(ge=0, le=36_500)]
 Hours = Annotated[float, Field(gt=0, le=24 * 366)]
 Text = Annotated[str, AfterValidator(_words)]

@@ -76,7 +76,7 @@ def prepare_source(config: Config, source: str, painted: PaintOut | None = None)
     Subjects keep the source's names here: the result is for figures, never for a table or log.
 
     Args:
-        config: `preprocess` and `ingest` decide.
+        config: `preprocess`, `ingest` and `source.bits` decide.
         source: a folder or a .zip.
         painted: what is painted over in each eye before it is prepared.
 
@@ -102,14 +102,15 @@ def prepare_source(config: Config, source: str, painted: PaintOut | None = None)
         raise DataError(f"no capture of the source could be acquired: {why}")
     present = {capture.modality for capture, _, _ in acquired}
     return SourceSets(
-        sets={m: _to_set(m, [a for a in acquired if a[0].modality is m]) for m in sorted(present)},
+        sets={
+            m: _to_set(m, [a for a in acquired if a[0].modality is m])
+            for m in sorted({c.modality for c, _, _ in acquired})
+        },
         layout=Counter(name for name, *_ in found).most_common(1)[0][0],
         captures=Counter(capture.modality for capture, _ in files),
         failures=failures,
         left_out=left_out,
-        painted_refused=sum(
-            isinstance(s, PaintedSample) and s.refusal is not None for s in samples
-        ),
+        painted_refused=sum(isinstance(s, PaintedSample) and bool(s.refusal) for s in samples),
     )
 
 

@@ -1,10 +1,11 @@
 """Which sensor a path of a source names: a folder `sensor=door-3/` at any depth, in any layout."""
 
 import re
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from biometric_core.config import Source
-from biometric_core.errors import CaptureRefused
+from biometric_core.errors import CaptureRefused, SourceError
+from biometric_core.storage.files import is_remote
 
 _KEY = "sensor="
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -38,6 +39,19 @@ def sensor_of(path: PurePosixPath) -> str | None:
     if not _NAME.fullmatch(names[0]):
         raise CaptureRefused("bad_sensor_name", f"the NAME of a folder sensor=NAME is {_ALLOWED}")
     return names[0]
+
+
+def sensor_named_by(source: str) -> str | None:
+    """The sensor whose folder the source itself is: what lies in it doesn't name one any more.
+
+    Raises:
+        SourceError: the folder's name is no sensor's.
+    """
+    folder = PurePosixPath(source) if is_remote(source) else Path(source).resolve()
+    try:
+        return sensor_of(PurePosixPath(folder.name, "any"))
+    except CaptureRefused as refusal:
+        raise SourceError(f"the source can't tell its sensor: {refusal.detail}") from None
 
 
 def bits_of(path: PurePosixPath, source: Source) -> int | None:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path, PurePath
 from typing import Any
 
 import pyarrow as pa
@@ -22,13 +22,13 @@ from biometric_core.data.known_images import (
 from biometric_core.data.namespaces import kind_of, namespace_of, remarks
 from biometric_core.data.pseudonyms import Pseudonymiser, another_key
 from biometric_core.data.splits import assign, stored_splits
-from biometric_core.errors import CaptureRefused, ConfigError, DataError, SourceError
+from biometric_core.errors import CaptureRefused, ConfigError, DataError
 from biometric_core.parallel.progress import track
 from biometric_core.parallel.thread_limits import usable_cores
 from biometric_core.parallel.windowed import map_threads
 from biometric_core.schemas import TABLES
 from biometric_core.sources.reader import SourceFiles, open_source
-from biometric_core.sources.sensor_folders import sensor_of
+from biometric_core.sources.sensor_folders import sensor_named_by
 from biometric_core.storage.files import is_remote
 from biometric_core.storage.private import owner_only
 from biometric_core.storage.store import Store
@@ -83,21 +83,19 @@ def ingest(
     One image in two formats, or from two sensors, is known; of another subject it is a duplicate.
     Files are taken in the order of their paths, some thousands a commit: a run that was cut short
     and is done again ends with the tables of an undisturbed one. Several at once are safe. A file
-    that was refused before and is accepted now leaves the quarantine; a replaced one stays there.
+    that was refused before and is accepted now leaves the quarantine.
 
     Args:
         config: limits, gates and shares of the splits.
         source: a folder, a .zip, or either as `s3://...`, in a layout `sources.layouts` knows.
-        captured_at: when the captures were taken; now when None. 1970 to 2100, UTC where it names
-            no zone; one in the future is taken with a warning.
+        captured_at: when they were taken, 1970 to 2100, UTC without a zone; now when None.
         sensor: what took those in no folder of a sensor; None: the source's own folder says, or
             `source.sensor`.
         kind: kind of source for the record; never a name or path.
 
     Raises:
         SourceError: the source is missing, empty, no data set, or a sensor's with no fit name.
-        ConfigError: the pseudonym key isn't the one of the store, nothing tells the namespace, or
-            `captured_at` lies outside 1970 to 2100.
+        ConfigError: another pseudonym key than the store's, no namespace, or no such time.
         StorageError: no space left, or the storage root can't be written to.
         DataError: a gate failed (too many refused files or duplicates, too few subjects); what was
             accepted and what was refused is in the tables all the same.
@@ -106,7 +104,7 @@ def ingest(
     record = {
         "captured_at": _checked(captured_at) if captured_at else datetime.now(UTC),
         "source": kind_of(config, source, kind),
-        "sensor": sensor or _named_by(source) or config.source.sensor,
+        "sensor": sensor or sensor_named_by(source) or config.source.sensor,
     }
     result = _Run(config, source, files, record).take_all()
     _check_gates(config, result)
@@ -124,15 +122,6 @@ def _checked(captured_at: datetime) -> datetime:
             time.isoformat(),
         )
     return time
-
-
-def _named_by(source: str) -> str | None:
-    """The sensor whose folder the source itself is: what lies in it doesn't name one any more."""
-    folder = PurePosixPath(source) if is_remote(source) else Path(source).resolve()
-    try:
-        return sensor_of(PurePosixPath(folder.name, "any"))
-    except CaptureRefused as refusal:
-        raise SourceError(f"the source can't tell its sensor: {refusal.detail}") from None
 
 
 class _Run:

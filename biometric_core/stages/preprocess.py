@@ -57,8 +57,8 @@ class PreprocessResult:
 def preprocess(config: Config, *, executor: str | None = None) -> PreprocessResult:
     """Prepare every capture that this preprocessing version has not seen.
 
-    Work goes in chunks whose results are files of their own: a run that was killed goes on with the
-    chunks that are missing. Of two runs at once each does what the other has not committed.
+    Work goes in chunks, files of their own: a run that was killed goes on with what is missing. Of
+    two runs at once each does what the other has not committed.
 
     Args:
         config: `preprocess` and `ray` decide shapes, executor and bounds.
@@ -66,7 +66,7 @@ def preprocess(config: Config, *, executor: str | None = None) -> PreprocessResu
 
     Raises:
         ConfigError: there is no such executor.
-        StorageError: the disk is full; what was prepared stays, the next run goes on from there.
+        StorageError: the disk is full; what was prepared stays.
         ServiceError: Ray can't be reached, or workers keep being killed.
     """
     start = time.monotonic()
@@ -84,7 +84,6 @@ def preprocess(config: Config, *, executor: str | None = None) -> PreprocessResu
         todo, seen, _ = _missing(store, version)  # rows where somebody else committed meanwhile
     failed, seconds = failures.total(), time.monotonic() - start
     _log.info("prepared %d captures, %d failed to acquire, %s", prepared, failed, chosen)
-    rate = round(prepared / seconds, 1)
     return PreprocessResult(
         prepared=prepared - failed,
         failed=failed,
@@ -92,7 +91,7 @@ def preprocess(config: Config, *, executor: str | None = None) -> PreprocessResu
         failures=dict(failures),
         executor=chosen.value,
         seconds=round(seconds, 2),
-        captures_per_second=rate,
+        captures_per_second=round(prepared / seconds, 1),
         version=version,
         reread=reread,
     )
