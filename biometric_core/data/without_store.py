@@ -71,9 +71,9 @@ def capture_sets_from_source(config: Config, source: str) -> dict[Modality, Capt
 
 
 def prepare_source(config: Config, source: str, painted: PaintOut | None = None) -> SourceSets:
-    """Prepare every acquirable capture of a folder or zip, in memory; the split is empty.
+    """Prepare every capture of a folder or zip, in memory; the split is empty.
 
-    Subjects keep the source's names here: the result is for figures, never for a table or log.
+    Subjects keep the source's names: the result is for figures, never for a table or log.
 
     Args:
         config: `preprocess`, `ingest` and `source.bits` decide.
@@ -98,14 +98,10 @@ def prepare_source(config: Config, source: str, painted: PaintOut | None = None)
     counts = {modality.value: dict(reasons) for modality, reasons in failures.items()}
     _log.info("acquired %d of %d captures; failures: %s", len(acquired), len(files), counts)
     if not acquired:
-        why = f"{counts}; left out: {dict(left_out)}"
-        raise DataError(f"no capture of the source could be acquired: {why}")
+        raise DataError(f"no capture could be acquired: {counts}; left out: {dict(left_out)}")
     present = {capture.modality for capture, _, _ in acquired}
     return SourceSets(
-        sets={
-            m: _to_set(m, [a for a in acquired if a[0].modality is m])
-            for m in sorted({c.modality for c, _, _ in acquired})
-        },
+        sets={m: _to_set(m, [a for a in acquired if a[0].modality is m]) for m in sorted(present)},
         layout=Counter(name for name, *_ in found).most_common(1)[0][0],
         captures=Counter(capture.modality for capture, _ in files),
         failures=failures,

@@ -69,8 +69,7 @@ def preprocess(config: Config, *, executor: str | None = None) -> PreprocessResu
         StorageError: the disk is full; what was prepared stays.
         ServiceError: Ray can't be reached, or workers keep being killed.
     """
-    start = time.monotonic()
-    config = _with_executor(config, executor)
+    start, config = time.monotonic(), _with_executor(config, executor)
     store, version = Store.of(config), preprocess_version(config)
     reread = replace_outdated(store, config)
     todo, seen, known = _missing(store, version)
