@@ -61,7 +61,7 @@ bench-data: $(READY)  ## Speed and memory of the data path  [DATA=folder] [SCALE
 bench-start: $(READY)  ## What a task pays before it works
 	$(BIN)/python -m benchmarks.start
 
-bench-inputs: $(READY)  ## Files of all kinds as any viewer shows them, damaged ones, speed  [BASE=checkout]
+bench-inputs: $(READY)  ## Files of all kinds, damaged ones, mistakes in settings, speed  [BASE=checkout]
 	$(BIN)/python -m benchmarks.inputs $(if $(BASE),--base "$(BASE)")
 
 bench-drift: $(READY)  ## False alarms, detection, false and missed promotions  [DATA=folder]

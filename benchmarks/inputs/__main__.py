@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.inputs import hostile, speed
+from benchmarks.inputs import hostile, settings, speed
 from benchmarks.inputs.matrix import Case, cases
 from benchmarks.inputs.viewer import gray
 from benchmarks.rows import FOLDER, Row, at_least, write
@@ -56,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     FOLDER.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=FOLDER, prefix=".inputs-") as folder:
-        rows = [*matrix(), *hostile.rows(), *speed.rows(options.base, Path(folder))]
+        rows = [*matrix(), *hostile.rows(), *settings.rows()]
+        rows += speed.rows(options.base, Path(folder))
     path = write("inputs", rows)
     print(f"written: {path}")
     return 0 if all(row.met for row in rows) else 1

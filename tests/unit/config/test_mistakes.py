@@ -1,6 +1,6 @@
 import pytest
 
-from benchmarks.settings_mistakes import cases, fault
+from benchmarks.inputs.settings import cases, fault
 
 
 @pytest.mark.parametrize("case", list(cases()), ids=str)
