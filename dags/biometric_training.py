@@ -115,9 +115,10 @@ def promote(acquired: dict[str, Any], registered: dict[str, Any]) -> dict[str, A
     """Ask the gate; a version that was found again keeps the decision it had."""
     version = registered["version"]
     if not get_current_context()["params"]["force"]:
+        from biometric_core.config import load_config
         from biometric_core.history.decisions import on_version
 
-        if known := on_version(parse_config(), version):
+        if known := on_version(load_config(), version):
             found = asdict(known) | {"reused": True}
             tell_decision(found)
             return found
