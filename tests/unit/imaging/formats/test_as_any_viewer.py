@@ -159,3 +159,10 @@ def test_each_byte_that_is_cut_off_is_noticed(kind):
     assert decode(data, Ingest()).shape == GRAY.shape
     for kept in (len(data) // 3, len(data) // 2, len(data) - 20, len(data) - 1):
         assert refusal(data[:kept]).reason in {"truncated", "not_an_image"}, kept
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_scans_behind_the_only_one_of_a_baseline_jpeg_cost_nothing(channels):
+    data = saved("JPEG", samples(channels).astype(np.uint8))
+    again = many_scans(data, 1_000)
+    assert refusal(again).reason in {"too_complex", "truncated"}
