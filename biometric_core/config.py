@@ -26,7 +26,6 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 Fusion = Literal["concat", "attention", "weighted_sum"]
 Channel = Literal["log", "email", "webhook"]
-# Of what a sensor measures. Files keep 16 where it is more than 8.
 Bits = Annotated[int, Field(ge=8, le=16)]
 Shape = tuple[Annotated[int, Field(ge=16, le=1024)], Annotated[int, Field(ge=16, le=1024)]]
 
@@ -56,12 +55,6 @@ class Source(Section):
     sensor: str = "default"  # what took captures that lie in no folder sensor=NAME
     bits: Bits | dict[str, Bits] | None = None  # that sensors fill in files of 16 which don't say
     namespace: str = "default"  # equal subject names in one namespace are one person
-
-    def bits_of(self, sensor: str | None) -> int | None:
-        """Significant bits in files of 16 of a sensor (of `sensor` when None), None if unknown."""
-        if isinstance(self.bits, dict):
-            return self.bits.get(sensor or self.sensor)
-        return self.bits
 
 
 class Generator(Section):
@@ -331,9 +324,7 @@ def load_config(profile: str | None = None, overrides: Mapping[str, Any] | None 
         ConfigError: unknown profile, unknown key, or a value out of range; names key and value.
     """
     name = profile or os.environ.get("BIOMETRIC_PROFILE")
-    files = [config_dir() / "base.yaml"]
-    if name:
-        files.append(config_dir() / f"{name}.yaml")
+    files = [config_dir() / f"{part}.yaml" for part in ("base", name) if part]
     for path in files:
         if not path.is_file():
             raise ConfigError(

@@ -7,6 +7,7 @@ may examine files of one run at once.
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -17,7 +18,7 @@ from biometric_core.imaging.decoding import decode, measure
 from biometric_core.imaging.formats import foreign
 from biometric_core.sources.layouts import SourceCapture, is_clutter, parse
 from biometric_core.sources.reader import SourceFile
-from biometric_core.sources.sensor_folders import sensor_of
+from biometric_core.sources.sensor_folders import sensor_bits, sensor_of
 from biometric_core.storage.store import Store
 
 CLUTTER = "clutter"  # files no data set means to hold: counted, but no sign of bad data
@@ -64,7 +65,7 @@ class Intake:
     ) -> None:
         self.limits, self.namespace = config.ingest, config.source.namespace
         self.store, self.owners, self.sensor = store, owners, sensor
-        self.bits_of = config.source.bits_of
+        self.bits_of = partial(sensor_bits, config.source)
         self.names = Pseudonymiser.of(store)
         self._subjects: dict[str, str] = {}
 

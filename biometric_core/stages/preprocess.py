@@ -65,13 +65,12 @@ def preprocess(config: Config, *, executor: str | None = None) -> PreprocessResu
     Raises:
         ConfigError: there is no such executor.
         StorageError: the disk is full; what was prepared stays, the next run goes on from there.
-        ServiceError: Ray can't be reached, or workers keep being killed.
+        ServiceError: Ray is out of reach, or workers keep being killed.
     """
     start = time.monotonic()
     config = _with_executor(config, executor)
     store, version = Store.of(config), preprocess_version(config)
-    reread = replace_outdated(store, config)
-    todo, seen, known = _missing(store, version)
+    reread, (todo, seen, known) = replace_outdated(store, config), _missing(store, version)
     _tell_older(store, version, todo)
     chosen = choose(config, todo.num_rows, SECONDS_PER_CAPTURE)
     prepared, failures = 0, Counter[str]()
@@ -82,7 +81,6 @@ def preprocess(config: Config, *, executor: str | None = None) -> PreprocessResu
         todo, seen, _ = _missing(store, version)  # rows where somebody else committed meanwhile
     failed, seconds = failures.total(), time.monotonic() - start
     _log.info("prepared %d captures, %d failed to acquire, %s", prepared, failed, chosen)
-    rate = round(prepared / seconds, 1)
     return PreprocessResult(
         prepared=prepared - failed,
         failed=failed,
@@ -90,7 +88,7 @@ def preprocess(config: Config, *, executor: str | None = None) -> PreprocessResu
         failures=dict(failures),
         executor=chosen.value,
         seconds=round(seconds, 2),
-        captures_per_second=rate,
+        captures_per_second=round(prepared / seconds, 1),
         version=version,
         reread=reread,
     )

@@ -348,30 +348,3 @@ def test_an_image_that_was_lost_or_cut_short_is_mended_by_taking_it_in_again(con
     assert ingest(config, source=str(source)).known == 8
     assert store.files.read(first) == whole
     assert store.files.exists(second)
-
-
-def test_a_file_of_another_kind_is_named_whatever_its_suffix(config, tmp_path):
-    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200)
-    write(tmp_path / "s/iris/001_L_01.png", png(noise(1, (240, 320))))
-    write(tmp_path / "s/iris/001_L_02.heic", heic)
-    write(tmp_path / "s/iris/001_L_03.jpg", heic)
-    result = ingest(with_limits(config, max_refused_share=1.0), source=str(tmp_path / "s"))
-    assert result.reasons == {"unknown_layout": 1, "unsupported_format": 1}
-    rows = Store.of(config).read("quarantine").to_pylist()
-    assert all("HEIC" in row["detail"] for row in rows)
-
-
-def test_a_sensors_bits_are_asked_for_each_sensor(config, tmp_path):
-    few = noise(1, (240, 320)).astype(np.uint16) * 4
-    for sensor in ("a", "b"):
-        few[0, 0] = ord(sensor)
-        data = cv2.imencode(".png", few)[1].tobytes()
-        write(tmp_path / f"s/sensor={sensor}/iris/001_L_01.png", data)
-    source = config.source.model_copy(update={"bits": {"a": 10}})
-    known = config.model_copy(update={"source": source})
-    result = ingest(known, source=str(tmp_path / "s"))
-    assert (result.added, result.reasons) == (1, {"unclear_depth": 1})
-    everything = source.model_copy(update={"bits": 10})
-    again = ingest(known.model_copy(update={"source": everything}), source=str(tmp_path / "s"))
-    assert (again.added, again.known, again.refused) == (1, 1, 0)
-    assert Store.of(config).read("quarantine").num_rows == 0
