@@ -186,7 +186,9 @@ def _jpegs() -> Iterator[Case]:
     for mode, options, orientation in itertools.product(("L", "RGB"), kinds, ORIENTATIONS):
         picture = samples(len(mode)).astype(np.uint8)
         stored = picture if orientation is None else turned(picture, orientation)
-        block = {} if orientation is None else {"exif": b"Exif\0\0" + exif(orientation)}
+        block: dict[str, Any] = (
+            {} if orientation is None else {"exif": b"Exif\0\0" + exif(orientation)}
+        )
         name = f"jpeg {mode} {options} orientation {orientation}"
         yield Case(name, _pillow(stored, "JPEG", **options, **block))
     picture = samples(3).astype(np.uint8)
