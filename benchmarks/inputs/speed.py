@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.rows import REPOSITORY, Row, at_least
 
 FORMATS = ("bmp", "png", "jpg")
-_FILES, _TURNS, _TARGET = 400, 9, 0.97
+_FILES, _TURNS, _TARGET = 200, 5, 0.97
 
 
 def rows(base: Path | None, scratch: Path) -> list[Row]:

@@ -60,12 +60,6 @@ class Source(Section):
     # Equal subject names in one namespace are one person; None: by layout and kind of the source.
     namespace: Text | None = None
 
-    def bits_of(self, sensor: str | None) -> int | None:
-        """Significant bits in files of 16 of a sensor (of `sensor` when None), None if unknown."""
-        if isinstance(self.bits, dict):
-            return self.bits.get(sensor or self.sensor)
-        return self.bits
-
 
 class Generator(Section):
     """The embedded source: generated people, no account needed."""

@@ -26,6 +26,7 @@ from biometric_core.imaging.preparation import (
 )
 from biometric_core.parallel.thread_limits import one_thread
 from biometric_core.schemas import TABLES, Modality, UInt8Array
+from biometric_core.sources.sensor_folders import sensor_bits
 from biometric_core.storage.delta import PartFile
 from biometric_core.storage.files import Files
 
@@ -118,7 +119,7 @@ def chunks_of(captures: pa.Table, config: Config, root: str) -> Iterator[Chunk]:
                 limits=config.ingest,
                 version=version,
                 root=root,
-                bits=tuple(map(config.source.bits_of, part["sensor"].to_pylist())),
+                bits=tuple(sensor_bits(config.source, s) for s in part["sensor"].to_pylist()),
             )
 
 

@@ -7,6 +7,7 @@ may examine files of one run at once.
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -27,7 +28,7 @@ from biometric_core.sources.layouts import (
 )
 from biometric_core.sources.names import spellings
 from biometric_core.sources.reader import SourceFile
-from biometric_core.sources.sensor_folders import sensor_of
+from biometric_core.sources.sensor_folders import sensor_bits, sensor_of
 from biometric_core.storage.store import Store
 
 CLUTTER = "clutter"  # files no data set means to hold: counted, but no sign of bad data
@@ -88,7 +89,7 @@ class Intake:
     ) -> None:
         self.limits, self.store, self.known, self.names = config.ingest, store, known, names
         self.namespace, self.sensor = record["namespace"], record["sensor"]
-        self.bits_of = config.source.bits_of
+        self.bits_of = partial(sensor_bits, config.source)
         self.people = frozenset(known.people)
         self.respelled: set[str] = set()
         self.doubled: set[str] = set()

@@ -57,9 +57,16 @@ def sensor_named_by(source: str) -> str | None:
 def bits_of(path: PurePosixPath, source: Source) -> int | None:
     """Significant bits of 16 of the sensor that took the file, as configured; None if unknown."""
     try:
-        return source.bits_of(sensor_of(path))
+        return sensor_bits(source, sensor_of(path))
     except CaptureRefused:  # whoever needs the sensor's name refuses the file
-        return source.bits_of(None)
+        return sensor_bits(source, None)
+
+
+def sensor_bits(source: Source, sensor: str | None) -> int | None:
+    """Significant bits in files of 16 of a sensor, of `source.sensor` when None."""
+    if isinstance(source.bits, dict):
+        return source.bits.get(sensor or source.sensor)
+    return source.bits
 
 
 def sensor_folder(sensor: str | None) -> PurePosixPath:

@@ -57,8 +57,8 @@ class PreprocessResult:
 def preprocess(config: Config, *, executor: str | None = None) -> PreprocessResult:
     """Prepare every capture that this preprocessing version has not seen.
 
-    Work goes in chunks, files of their own: a run that was killed goes on with what is missing. Of
-    two runs at once each does what the other has not committed.
+    A run that was killed goes on with the chunks that are missing. Of two runs at once each does
+    what the other has not committed.
 
     Args:
         config: `preprocess` and `ray` decide shapes, executor and bounds.
@@ -66,8 +66,8 @@ def preprocess(config: Config, *, executor: str | None = None) -> PreprocessResu
 
     Raises:
         ConfigError: there is no such executor.
-        StorageError: the disk is full; what was prepared stays.
-        ServiceError: Ray can't be reached, or workers keep being killed.
+        StorageError: the disk is full; what was prepared stays, the next run goes on from there.
+        ServiceError: Ray is out of reach, or workers keep being killed.
     """
     start, config = time.monotonic(), _with_executor(config, executor)
     store, version = Store.of(config), preprocess_version(config)

@@ -20,8 +20,8 @@ def prepare(
 ) -> Sample:
     """Segment, scale, normalise and align a fingerprint: its core in the middle, upright.
 
-    The scale follows from the stated resolution where the ridges bear it out, else from the ridge
-    period: 96x103 pixels (about 200 dpi, enlarged) and 500 dpi (reduced) give like samples.
+    The scale follows from the resolution, stated or told by the ridge period, so that 96x103
+    pixels (about 200 dpi, enlarged here) and 500 dpi (reduced here) give like samples.
 
     Args:
         gray: uint8 (H, W), dark ridges on a brighter ground.

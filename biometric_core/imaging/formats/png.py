@@ -32,7 +32,8 @@ def header(data: bytes) -> Header:
         behind |= name in _METADATA and b"IDAT" in found
         if name in _NOTED:
             found.setdefault(name, data[start : start + min(size, 16)])
-    if b"IHDR" in found and END not in data:
+    # To look through all of a file takes as long as to decode a tenth of it.
+    if b"IHDR" in found and not data.endswith(END) and END not in data:
         raise CaptureRefused("truncated", f"PNG of {len(data)} bytes ends before its last pixel")
     _require_one_image(found.get(b"acTL"), frames)
     return _stated(found, behind)

@@ -9,10 +9,11 @@ from PIL import Image
 
 from benchmarks.inputs.__main__ import wrong_with
 from benchmarks.inputs.matrix import cases, many_scans, samples
-from biometric_core.config import Config, Ingest, Source
+from biometric_core.config import Ingest, Source
 from biometric_core.errors import CaptureRefused
 from biometric_core.imaging.decoding import decode, read
 from biometric_core.imaging.formats import jpeg, wsq
+from biometric_core.sources.sensor_folders import sensor_bits
 from tests.support.handmade import WHITE_IS_ZERO, chunk, exif, png, tiff, turned
 
 CASES = cases()
@@ -96,8 +97,8 @@ def test_a_dark_image_of_16_bits_is_read():
     ],
 )
 def test_bits_are_of_all_sensors_or_of_each(bits, sensor, expected):
-    assert Source(bits=bits).bits_of(sensor) == expected
-    assert Config(source=Source(sensor="door", bits={"door": 14})).source.bits_of(None) == 14
+    assert sensor_bits(Source(bits=bits), sensor) == expected
+    assert sensor_bits(Source(sensor="door", bits={"door": 14}), None) == 14
 
 
 def test_a_jpeg_of_hours_is_refused_in_no_time_and_one_of_100_scans_is_none():
@@ -159,3 +160,10 @@ def test_each_byte_that_is_cut_off_is_noticed(kind):
     assert decode(data, Ingest()).shape == GRAY.shape
     for kept in (len(data) // 3, len(data) // 2, len(data) - 20, len(data) - 1):
         assert refusal(data[:kept]).reason in {"truncated", "not_an_image"}, kept
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_scans_behind_the_only_one_of_a_baseline_jpeg_cost_nothing(channels):
+    data = saved("JPEG", samples(channels).astype(np.uint8))
+    again = many_scans(data, 1_000)
+    assert refusal(again).reason in {"too_complex", "truncated"}
