@@ -38,6 +38,8 @@ DAGS = ("biometric_training", "biometric_monitoring", "biometric_retraining")
 POOL = "biometric_heavy"
 AIRFLOW_PARTS = ("api-server", "scheduler", "dag-processor")
 PAGES = {"mlflow": "/health", "reports": "/api/version"}  # and what answers when they are up
+# Logs are read from the files: no server for them, whose port could clash.
+SCHEDULER = ("python", "-m", "deploy.preloaded", "scheduler", "--skip-serve-logs")
 LASTING = (*AIRFLOW_PARTS, "ray", *PAGES)
 _PORTS = {field.name for field in fields(Ports)}
 _READY_WITHIN = 240.0  # seconds, on a machine that does nothing else
@@ -125,11 +127,9 @@ class Stack:
         """Start Airflow's parts once its database is ready, and wait until they work."""
         self.wait("migrate")
         began = datetime.now(UTC)
-        # Logs are read from the files: no server for them, whose port could clash.
-        scheduler = ["python", "-m", "deploy.preloaded", "scheduler", "--skip-serve-logs"]
         for part in AIRFLOW_PARTS:
             usual = ["python", "-m", "airflow", part]
-            self.spawn(part, scheduler if part == "scheduler" else usual)
+            self.spawn(part, SCHEDULER if part == "scheduler" else usual)
         self._until(self.healthy, "Airflow")
         self._until(lambda: self._dags_parsed(began), "the DAG processor")
         self.api.ensure_pool(POOL, POOL_SLOTS, "Stages that fill a machine")

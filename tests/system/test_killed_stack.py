@@ -16,7 +16,7 @@ from biometric_core.training.checkpoint import FILE_NAME
 from deploy.local.airflow_api import DagRun
 from deploy.local.places import Layout
 from deploy.local.processes import Tracked
-from deploy.local.stack import Stack
+from deploy.local.stack import SCHEDULER, Stack
 from tests.containers import inside
 from tests.faults.worlds import SEED, decided
 from tests.system.live import TRAINING_ENDS, ended, running, settings, states
@@ -111,7 +111,7 @@ class Chaos:
         """The scheduler alone: its workers go on, and nobody listens to them; start another."""
         psutil.Process(self.scheduler.pid).kill()  # the stack still ends its workers
         self.stack._handles["scheduler"].wait()
-        self.stack.spawn("scheduler", ["airflow", "scheduler", "--skip-serve-logs"])
+        self.stack.spawn("scheduler", SCHEDULER)
 
     def kill_everything(self) -> None:
         """As a machine that goes off: all processes of the stack, in one go."""
