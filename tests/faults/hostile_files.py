@@ -205,6 +205,11 @@ def _wsq_segments(chance: random.Random, count: int) -> bytes:
     return data[:place] + again * min(count, (24 << 20) // len(again)) + data[place:]
 
 
+def deep_png(first: int) -> bytes:
+    """200 MB of pixels, and allowed; other pixels for each `first` from 1."""
+    return _png(5_000, 5_000, 16, first=first)
+
+
 def bombs() -> dict[str, bytes]:
     """Small files that would need gigabytes; each is to be refused or read in bounded memory."""
     return {
@@ -212,7 +217,7 @@ def bombs() -> dict[str, bytes]:
         "tiff_tile": _tiff(64, 64, {322: 2**15, 323: 2**15}),
         "tiff_size": _tiff(60_000, 60_000, {278: 60_000}),
         "png_size": _png(50_000, 50_000, 8),
-        "png_deep": _png(5_000, 5_000, 16),  # 200 MB of pixels, and allowed
+        "png_deep": deep_png(1),
         "png_text": _png(64, 64, 8, b"zTXt" + b"k\0\0" + zlib.compress(bytes(50 << 20), 9)),
         "bmp_rle": _bmp_rle(),
     }
@@ -241,13 +246,13 @@ def _tiff(width: int, height: int, extra: dict[int, int]) -> bytes:
     )
 
 
-def _png(width: int, height: int, bits: int, extra: bytes = b"") -> bytes:
+def _png(width: int, height: int, bits: int, extra: bytes = b"", first: int = 1) -> bytes:
     def chunk(body: bytes) -> bytes:
         return struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
 
     row = 1 + width * 4 * bits // 8
     packer = zlib.compressobj(9)
-    lines = b"\0" + bytes(range(1, 250)) * (row // 249 + 1)
+    lines = b"\0" + bytes(range(first, 250)) * (row // (250 - first) + 1)
     body = b"".join(packer.compress(lines[:row]) for _ in range(min(height, 5_000)))
     head = b"IHDR" + struct.pack(">IIBBBBB", width, height, bits, 6, 0, 0, 0)
     parts = [head, *([extra] if extra else []), b"IDAT" + body + packer.flush(), b"IEND"]
@@ -285,7 +290,7 @@ def hostile_zip(good: dict[str, bytes]) -> tuple[bytes, dict[str, str]]:
             nested.writestr("iris/905_L_01.bmp", whole)
         archive.writestr("iris/905_L_01.bmp", inner.getvalue())
         archive.writestr("iris/more.zip", inner.getvalue())
-        reasons |= {"iris/905_L_01.bmp": "unsupported_format", "iris/more.zip": "unknown_layout"}
+        reasons |= {"iris/905_L_01.bmp": "unsupported_format", "iris/more.zip": "nested_archive"}
         for name, reason in (("906", "too_large"), ("907", "damaged_member")):
             member = zipfile.ZipInfo(f"iris/{name}_L_01.bmp")  # stored, and then said to be deflate
             archive.writestr(member, zeros)

@@ -17,7 +17,15 @@ import pytest
 from biometric_core.data.pseudonyms import Pseudonymiser
 from biometric_core.imaging.decoding import decode
 from biometric_core.storage.store import Store
-from tests.faults.hostile_files import SUFFIXES, bombs, hostile_zip, image, mutated, repeated
+from tests.faults.hostile_files import (
+    SUFFIXES,
+    bombs,
+    deep_png,
+    hostile_zip,
+    image,
+    mutated,
+    repeated,
+)
 from tests.unit.stages.test_ingest import write
 
 KEY = "k" * 32
@@ -110,7 +118,7 @@ def test_bombs_are_refused_or_read_in_bounded_memory(config, tmp_path):
     made = bombs()
     files = {f"iris/{n:03}_L_01.bmp": data for n, data in enumerate(made.values())}
     for copy in range(2, 6):  # so that threads meet in the largest one that is allowed
-        files[f"iris/100_L_{copy:02}.bmp"] = made["png_deep"] + bytes(copy)
+        files[f"iris/100_L_{copy:02}.bmp"] = deep_png(copy)
     for name, data in files.items():
         write(tmp_path / "s" / name, data)
     result = ingest_apart(config, tmp_path / "s")
