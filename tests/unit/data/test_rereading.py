@@ -28,6 +28,7 @@ from tests.unit.stages.test_ingest import write
 
 EYE = render_eye(1, 2)[0]
 FINGER = render_finger(3, 4)
+OTHER_EYE, OTHER_FINGER = render_eye(5, 2)[0], render_finger(6, 4)
 SMALL = cv2.resize(FINGER, None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA)
 
 
@@ -46,11 +47,11 @@ FILES = {
     "iris/001_L_01.png": png(EYE),
     "iris/001_L_02.jpg": jpeg(turned(EYE, 6), exif=b"Exif\0\0" + exif(6)),
     "iris/001_R_01.tif": tiff(
-        65535 - EYE.astype(np.uint16) * 257, bits=16, photometric=WHITE_IS_ZERO
+        65535 - OTHER_EYE.astype(np.uint16) * 257, bits=16, photometric=WHITE_IS_ZERO
     ),
     "fingerprint/001_L_thumb_01.png": png(FINGER),
     "fingerprint/001_L_thumb_02.png": png(SMALL, before=stated(300)),
-    "fingerprint/001_R_thumb_01.png": png(FINGER, before=stated(500)),  # as it was guessed
+    "fingerprint/001_R_thumb_01.png": png(OTHER_FINGER, before=stated(500)),  # as it was guessed
 }
 CHANGED = {name for name in FILES if name[-6:-4] == "02" or name.endswith(".tif")}
 

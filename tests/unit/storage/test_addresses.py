@@ -66,13 +66,13 @@ def test_no_address_leads_a_signed_request_to_another_host(address, elsewhere, t
         "tracking_uri": f"sqlite:///{tmp_path}/mlflow.db",
         "artifact_root": given,
     }
-    config = load_config("test", {"mlflow": artifacts})
+    config = load_config("test")
     for use in (
         lambda: open_source(given, config.ingest),
         lambda: open_source(given + "/x.zip", config.ingest),
         lambda: Files(given),
         lambda: Store(given, tmp_path / "work"),
-        lambda: artifact_location(config),
+        lambda: artifact_location(load_config("test", {"mlflow": artifacts})),
     ):
         with pytest.raises(ConfigError) as raised:
             use()

@@ -65,9 +65,7 @@ def test_a_whole_store_is_the_owners_alone(tmp_path, umask):
     evaluate(config, run_id=run_id)
     register(config, run_id=run_id)
     promote(config, version=None)
-    new = drawn_source(tmp_path / "new", subjects=8, impressions=1, fingers=False)
-    for image in new.rglob("*.png"):
-        image.write_bytes(image.read_bytes() + b"another file")
+    new = drawn_source(tmp_path / "new", subjects=8, impressions=4, fingers=False)
     ingest(config, source=str(new), captured_at=datetime(2026, 1, 5, tzinfo=UTC))
     preprocess(config)
     assert monitor(config, day=DAY).report
