@@ -11,9 +11,8 @@ from biometric_core.imaging.formats import bitmap, decoders, jpeg2000, stated, w
 from biometric_core.imaging.formats.header import UPRIGHT
 from biometric_core.schemas import Modality
 
-READING = (
-    "2"  # raise it when pixels of files that were accepted become others, and say of which here
-)
+# Raise it when pixels of files that were accepted become others, and say of which here.
+READING = "2"
 _DEEP = 16
 
 
