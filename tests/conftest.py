@@ -1,5 +1,6 @@
 """Fixtures shared by all tests."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,12 @@ class OneSystemAtOnce(LoadScopeScheduling):
         return (
             "tests/system" if nodeid.startswith("tests/system/") else super()._split_scope(nodeid)
         )
+
+
+@pytest.fixture(autouse=True)
+def quiet_log() -> None:
+    """Each test begins with Python's own level: an import of Airflow lowers it for good."""
+    logging.getLogger().setLevel(logging.WARNING)
 
 
 @pytest.fixture

@@ -3,17 +3,19 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
 import time
 
-import psutil
 import pytest
 
 from biometric_core.config import Config
+from biometric_core.data.feature_files import Chunk, Prepared, prepare_chunk
+from biometric_core.stages import preprocess as stage
 from biometric_core.stages.ingest import ingest
-from biometric_core.stages.preprocess import preprocess
+from biometric_core.storage.files import atomic_write
 from biometric_core.storage.store import Store
 from tests.faults.worlds import SEED
 from tests.unit.stages.test_ingest import write
@@ -72,29 +74,35 @@ def test_a_ray_worker_killed_in_mid_run_costs_no_row_and_makes_none_twice(
         "ray": config.ray.model_copy(update={"num_cpus": 1, "object_store_mb": 100}),
     }
     config = config.model_copy(update=sections)
-    killed: list[int] = []
+    at_work = tmp_path / "at-work"
+
+    def waits_to_be_killed(chunk: Chunk) -> Prepared:  # at its first call
+        if not at_work.exists():
+            atomic_write(at_work, str(os.getpid()).encode())
+            time.sleep(300)
+        return prepare_chunk(chunk)
+
+    monkeypatch.setattr(stage, "prepare_chunk", waits_to_be_killed)
     over = threading.Event()
 
     def killer() -> None:
-        while not over.is_set() and not killed:
-            for process in psutil.Process().children(recursive=True):
-                if process.name().startswith("ray::prepare_chunk"):
-                    process.kill()
-                    killed.append(process.pid)
-                    return
-            time.sleep(0.005)
+        while not over.wait(0.01):
+            if at_work.exists():
+                os.kill(int(at_work.read_text()), signal.SIGKILL)
+                return
 
     watcher = threading.Thread(target=killer)
     watcher.start()
     try:
-        result = preprocess(config, executor="ray")
+        result = stage.preprocess(config, executor="ray")
     finally:
         over.set()
         watcher.join()
-    assert killed, "no worker was caught at work"
+    assert at_work.exists(), "no worker was at work"
     assert result.prepared + result.failed == Store.of(config).read("captures").num_rows
     root = config.storage.model_copy(update={"root": str(tmp_path / "other")})
     other = config.model_copy(update={"storage": root})
     ingest(other, source=str(people))
-    preprocess(other, executor="sequential")
+    monkeypatch.undo()
+    stage.preprocess(other, executor="sequential")
     assert digest(other) == digest(config)
