@@ -5,7 +5,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -30,7 +30,8 @@ from biometric_core.sources.reader import iter_files
 from biometric_core.sources.sensor_folders import bits_of
 
 _log = logging.getLogger(__name__)
-
+# Nobody asks when a study's captures were taken: all of one day, visits go by impression numbers.
+_UNDATED = datetime(1970, 1, 1)
 
 Prepare = Callable[[bytes, Modality, Preprocess, Ingest, int | None], Sample]
 Bits = int | None
@@ -206,7 +207,7 @@ def _to_set(modality: Modality, acquired: list[tuple[SourceCapture, bytes, Sampl
         "sex": [capture.sex for capture in captures],
         "sensor": ["" for _ in captures],
         "split": ["" for _ in captures],
-        "captured_at": [datetime.now(UTC).replace(tzinfo=None) for _ in captures],
+        "captured_at": [_UNDATED for _ in captures],
     }
     return from_columns(
         modality,

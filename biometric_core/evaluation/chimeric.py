@@ -147,7 +147,10 @@ def _of_both(parts: Mapping[str, Sequence[Gallery]]) -> dict[str, Sequence[Galle
 def chimeric_galleries(
     recogniser: Recogniser, encodings: Encodings, names: Names
 ) -> dict[str, Gallery]:
-    """Visits of chimeric subjects that have both modalities: captures of one impression number."""
+    """Visits of chimeric subjects that have both modalities: captures of one impression number.
+
+    Nothing is known of the days of their sources: they count as one.
+    """
     galleries = _drawn(encodings, names).fused_galleries(recogniser)
     seen = {
         modality: np.any(

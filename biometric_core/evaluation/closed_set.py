@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -87,8 +88,8 @@ def classify(
 ) -> tuple[Float32Array, npt.NDArray[np.str_]]:
     """Subject probabilities of probes made of one capture of each modality that is there.
 
-    A subject's k-th iris goes with its k-th finger, so that each capture occurs once; what is left
-    over stands alone.
+    A subject's k-th iris of a day goes with its k-th finger of that day, so that each capture
+    occurs once; what is left over stands alone.
 
     Args:
         recogniser: whose feature-level fusion and subject head are asked.
@@ -111,12 +112,13 @@ def classify(
 
 
 def _probes(sets: Mapping[Modality, CaptureSet]) -> Iterator[tuple[str, list[int]]]:
-    subjects = sorted({str(s) for captures in sets.values() for s in captures.subject_id})
-    for subject in subjects:
-        own = [
-            np.flatnonzero(sets[m].subject_id == subject).tolist() if m in sets else []
-            for m in _MODALITIES
-        ]
+    found: dict[tuple[str, date], dict[Modality, list[int]]] = {}
+    for modality, captures in sets.items():
+        days = captures.captured_at.astype("datetime64[D]").tolist()
+        for row, key in enumerate(zip(captures.subject_id.tolist(), days, strict=True)):
+            found.setdefault(key, {}).setdefault(modality, []).append(row)
+    for (subject, _), rows_of in sorted(found.items()):
+        own = [rows_of.get(modality, []) for modality in _MODALITIES]
         for number in range(max(len(rows) for rows in own)):
             yield subject, [rows[number] if number < len(rows) else -1 for rows in own]
 

@@ -29,6 +29,10 @@ FUSED_FEATURE = "fused_feature"
 FUSED_NAMES = (FUSED, FUSED_FEATURE)
 NAMES = (*(modality.value for modality in Modality), *FUSED_NAMES)
 NO_MATED_PAIR = "no mated pair: no identity has two captures"
+APART = (
+    "no visit (a subject's captures of one day and impression number) holds both an eye and a "
+    "finger: fusion of the two is not measured, only visits of either"
+)
 FMRS = (0.01, 0.001)
 _GAP_REPEATS = 10
 
@@ -135,6 +139,8 @@ def scored(
 
 def score_galleries(galleries: Mapping[str, Gallery], reasons: Mapping[str, str]) -> Scored:
     """Compare the items of every gallery with each other."""
+    if FUSED in galleries and galleries[FUSED].apart:
+        reasons = {**reasons, f"{FUSED}.visits": APART}
     return Scored(
         comparisons={name: compare_all(gallery) for name, gallery in galleries.items()},
         identifications={name: identify(gallery) for name, gallery in galleries.items()},

@@ -1,13 +1,14 @@
 """What can be compared: the captures of a modality, or the visits of subjects (fused).
 
-Fused comparisons are between *visits*: a subject's captures of the same impression number. Two
-visits are compared position by position (left eye with left eye), and the calibrated
-log-likelihood ratios of the positions present in both are summed: a missing modality contributes
-nothing and is never imputed.
+Fused comparisons are between *visits*: a subject's captures of one day (UTC) and impression number.
+Numbers may begin anew each day, and no visit mixes days. Two visits are compared position by
+position (left eye with left eye), and the calibrated log-likelihood ratios of the positions present
+in both are summed: a missing modality contributes nothing and is never imputed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 
 import numpy as np
 
@@ -110,6 +111,16 @@ class Gallery:
     def __len__(self) -> int:
         return len(self.items)
 
+    @property
+    def apart(self) -> bool:
+        """Whether there are several modalities, and no item has more than one of them."""
+        names = {channel.modality for channel in self.channels}
+        own = [
+            np.any([c.present for c in self.channels if c.modality == name], axis=0)
+            for name in names
+        ]
+        return len(names) > 1 and not (np.sum(own, axis=0) > 1).any()
+
     def only(self, keep: Callable[[Channel], bool]) -> "Gallery":
         """The same items compared by some channels alone: one encoder, one eye."""
         return replace(self, channels=tuple(filter(keep, self.channels)))
@@ -165,10 +176,10 @@ def _check_length(encoded: Encoded, captures: CaptureSet) -> None:
 
 @dataclass(frozen=True)
 class Visits:
-    """Captures grouped into visits: (subject, impression).
+    """Captures grouped into visits: (subject, day, impression).
 
     Attributes:
-        items: str, (V,), `subject#impression`.
+        items: str, (V,), `subject#day#impression`.
         subjects: str, (V,).
         rows: for each (modality, position) the capture's row of each visit, int64 (V,); -1 where
             the visit has none.
@@ -180,29 +191,32 @@ class Visits:
 
 
 def visits(sets: Mapping[Modality, CaptureSet]) -> Visits:
-    """Group captures by subject and impression number, over modalities and positions.
+    """Group captures by subject, day and impression number, over modalities and positions.
 
-    Where an impression of a position was captured twice, the first capture id counts.
+    Where an impression of a position was captured twice on a day, the first capture id counts.
     """
-    keys: dict[tuple[str, int], int] = {}
-    for captures in sets.values():
-        for key in zip(captures.subject_id.tolist(), captures.impression.tolist(), strict=True):
-            keys.setdefault(key, 0)
-    ordered = sorted(keys)
+    keys = {modality: _visit_keys(captures) for modality, captures in sorted(sets.items())}
+    ordered = sorted({key for found in keys.values() for key in found})
     index = {key: number for number, key in enumerate(ordered)}
     rows: dict[tuple[Modality, str], IntArray] = {}
-    for modality, captures in sorted(sets.items()):
-        for row in range(len(captures) - 1, -1, -1):  # backwards: the first capture wins
-            key = (str(captures.subject_id[row]), int(captures.impression[row]))
-            channel = (modality, str(captures.position[row]))
+    for modality, found in keys.items():
+        for row in range(len(found) - 1, -1, -1):  # backwards: the first capture wins
+            channel = (modality, str(sets[modality].position[row]))
             if channel not in rows:
                 rows[channel] = np.full(len(ordered), -1, dtype=np.int64)
-            rows[channel][index[key]] = row
+            rows[channel][index[found[row]]] = row
     return Visits(
-        items=np.array([f"{subject}#{impression}" for subject, impression in ordered], dtype=str),
-        subjects=np.array([subject for subject, _ in ordered], dtype=str),
+        items=np.array(["#".join(map(str, key)) for key in ordered], dtype=str),
+        subjects=np.array([subject for subject, _, _ in ordered], dtype=str),
         rows=dict(sorted(rows.items())),
     )
+
+
+def _visit_keys(captures: CaptureSet) -> list[tuple[str, date, int]]:
+    """Which visit each capture belongs to."""
+    days = captures.captured_at.astype("datetime64[D]").tolist()
+    subjects, impressions = captures.subject_id.tolist(), captures.impression.tolist()
+    return list(zip(subjects, days, impressions, strict=True))
 
 
 def fused_gallery(

@@ -21,18 +21,20 @@ def check_release(metrics: Mapping[str, Any], release: Release) -> tuple[bool, l
         release: the thresholds; None switches one off.
 
     Returns:
-        Whether all hold, and a line for each failure and exemption.
+        Whether all hold, and a line for each failure and exemption, and for what a figure lacks.
     """
     failures, exemptions = [], []
+    reasons = metrics.get("reasons", {})
     for name in _NAMES:
         limit = getattr(release, f"max_eer_{name}")
         if limit is None:
             continue
         figures = metrics.get(name)
         if figures is None and name != "fused":
-            reason = metrics.get("reasons", {}).get(name, "not evaluated")
-            exemptions.append(f"exempt: {name}: {reason}")
+            exemptions.append(f"exempt: {name}: {reasons.get(name, 'not evaluated')}")
             continue
+        if f"{name}.visits" in reasons:
+            exemptions.append(f"note: {name}: {reasons[f'{name}.visits']}")
         failures += _exceeds(f"{name} EER", (figures or {}).get("eer"), limit)
     if release.max_latency_ms is not None:
         latency = (metrics.get("latency") or {}).get("p50_ms")

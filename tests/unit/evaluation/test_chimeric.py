@@ -90,7 +90,7 @@ def test_a_draw_is_the_sum_over_the_captures_of_both_people(recogniser, encoding
     old = {m: {new: name for name, new in one.items()} for m, one in names.items()}
 
     def row(modality, item, position):
-        chimera, impression = item.split("#")
+        chimera, _, impression = item.split("#")
         captures = encodings.sets[modality]
         here = captures.subject_id == old[modality][chimera]
         here &= (captures.impression == int(impression)) & (captures.position == position)
@@ -119,7 +119,7 @@ def test_no_capture_is_on_both_sides_of_a_comparison(recogniser, encodings):
             [item.split("#") for item in found.items[side][found.mated]]
             for side in (found.first, found.second)
         ]
-        for (subject, first), (other, second) in zip(*sides, strict=True):
+        for (subject, _, first), (other, _, second) in zip(*sides, strict=True):
             assert subject == other
             assert first != second
 

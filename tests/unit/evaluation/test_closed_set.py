@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -58,6 +60,15 @@ def test_each_capture_occurs_once_and_missing_modalities_are_masked(recogniser):
     assert len(mixed) == 15  # 5 with both, 10 irises alone
     alone = (np.abs(mixed - probabilities).max(axis=1) < 1e-5).sum()
     assert alone == 10
+
+
+def test_an_iris_and_a_finger_of_different_days_are_two_probes(recogniser):
+    sets = toy_sets(5, seed=1)
+    later = replace(sets[FINGER], captured_at=sets[FINGER].captured_at + np.timedelta64(30, "D"))
+    whole, truth = classify(recogniser, {IRIS: sets[IRIS], FINGER: later})
+    assert len(truth) == 30
+    alone = [classify(recogniser, {m: sets[m]})[0] for m in (IRIS, FINGER)]
+    np.testing.assert_allclose(np.sort(whole, axis=0), np.sort(np.concatenate(alone), axis=0))
 
 
 def test_strangers_are_left_out(recogniser):

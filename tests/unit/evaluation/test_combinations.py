@@ -56,7 +56,7 @@ def llr(sets, encoders, modality, position, one, other):
     captures = sets[modality]
     rows = []
     for item in (one, other):
-        subject, impression = item.split("#")
+        subject, _, impression = item.split("#")
         here = (captures.subject_id == subject) & (captures.impression == int(impression))
         rows.append(np.flatnonzero(here & (captures.position == position)))
     if not all(len(found) for found in rows):
@@ -108,7 +108,9 @@ def test_subsets_hold_the_visits_that_have_all_of_them(sets, encoders, fused):
     assert len(parts["both_irises"][0]) == 12
     both = parts["one_iris+one_finger"]
     for gallery, eye in zip(both, ("left", "right"), strict=True):
-        assert "s001#2" not in gallery.items
+        assert not [
+            name for name in gallery.items if name.startswith("s001#") and name.endswith("#2")
+        ]
         assert len(gallery) == 11
         found = Round.of(gallery).comparisons
         for i, j, score in zip(found.first, found.second, found.scores, strict=True):

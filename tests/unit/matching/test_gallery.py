@@ -18,7 +18,12 @@ IRIS, FINGER = Modality.IRIS, Modality.FINGERPRINT
 LEFT, RIGHT, THUMB = "left", "right", "left_thumb"
 
 
-def captures(modality: Modality, rows: list[tuple[str, str, int]]) -> CaptureSet:
+JANUARY, JUNE = "2026-01-01", "2026-06-01"
+
+
+def captures(
+    modality: Modality, rows: list[tuple[str, str, int]], days: list[str] | None = None
+) -> CaptureSet:
     """Rows of (subject, position, impression); capture ids sort as given."""
     n = len(rows)
     pixels = np.zeros((n, 16, 16), np.uint8)
@@ -31,7 +36,7 @@ def captures(modality: Modality, rows: list[tuple[str, str, int]]) -> CaptureSet
             "impression": [row[2] for row in rows],
             "sensor": [""] * n,
             "split": [""] * n,
-            "captured_at": [np.datetime64("2026-01-01", "us")] * n,
+            "captured_at": [np.datetime64(day, "us") for day in days or [JANUARY] * n],
         },
         pixels,
         pixels,
@@ -72,12 +77,46 @@ def test_scores_are_calibrated():
 
 def test_visits_group_by_subject_and_impression():
     found = visits(SETS)
-    assert found.items.tolist() == ["a#1", "a#2", "b#1", "b#2", "c#1"]
+    names = [name.replace(f"#{JANUARY}#", "#") for name in found.items.tolist()]
+    assert names == ["a#1", "a#2", "b#1", "b#2", "c#1"]
     assert {key: rows.tolist() for key, rows in found.rows.items()} == {
         (FINGER, THUMB): [0, 1, 2, -1, 3],
         (IRIS, LEFT): [0, 1, 3, -1, -1],
         (IRIS, RIGHT): [2, -1, -1, 4, -1],
     }
+
+
+def test_numbers_that_begin_anew_each_day_make_a_visit_of_each_day():
+    rows = [("a", LEFT, 1), ("a", LEFT, 1), ("b", LEFT, 1)]
+    fingers = [("a", THUMB, 1), ("a", THUMB, 1), ("b", THUMB, 1)]
+    days = [JUNE, f"{JANUARY}T09:00", JANUARY]
+    evening = [f"{JANUARY}T23:59", JUNE, JUNE]
+    sets = {IRIS: captures(IRIS, rows, days), FINGER: captures(FINGER, fingers, evening)}
+    found = visits(sets)
+    assert found.items.tolist() == [
+        f"a#{JANUARY}#1",
+        f"a#{JUNE}#1",
+        f"b#{JANUARY}#1",
+        f"b#{JUNE}#1",
+    ]
+    assert {key: rows.tolist() for key, rows in found.rows.items()} == {
+        (IRIS, LEFT): [1, 0, 2, -1],
+        (FINGER, THUMB): [0, 1, -1, 2],  # b's eye of January meets no finger of June
+    }
+    encoded = {m: [Encoded(Embeddings(unit(3)))] for m in sets}
+    compared = compare_all(fused_gallery(sets, encoded))
+    assert compared.n_mated == 1  # the two visits of a; b's have nothing in common
+
+
+@pytest.mark.parametrize(("day", "apart"), [(JANUARY, False), (JUNE, True)])
+def test_visits_of_either_modality_alone_are_apart(day, apart):
+    sets = {
+        IRIS: captures(IRIS, [("a", LEFT, 1), ("b", LEFT, 1)]),
+        FINGER: captures(FINGER, [("a", THUMB, 1), ("b", THUMB, 1)], [day, JUNE]),
+    }
+    encoded = {m: [Encoded(Embeddings(unit(2)))] for m in sets}
+    assert fused_gallery(sets, encoded).apart is apart
+    assert not fused_gallery({IRIS: sets[IRIS]}, {IRIS: encoded[IRIS]}).apart
 
 
 def test_of_two_captures_of_one_impression_the_first_counts():
@@ -89,7 +128,7 @@ def test_fused_score_is_the_sum_over_what_both_visits_have():
     both_kinds = {IRIS: encoders(IRIS, 2.0, 0.25), FINGER: encoders(FINGER, 5.0, -1.0)}
     found = compare_all(fused_gallery(SETS, both_kinds))
     scores = {
-        (str(found.items[i]), str(found.items[j])): score
+        tuple(str(found.items[side]).replace(f"#{JANUARY}#", "#") for side in (i, j)): score
         for i, j, score in zip(found.first, found.second, found.scores, strict=True)
     }
     iris, finger = EMBEDDINGS[IRIS], EMBEDDINGS[FINGER]
@@ -99,7 +138,7 @@ def test_fused_score_is_the_sum_over_what_both_visits_have():
     assert scores[("a#1", "b#2")] == pytest.approx(right_only, abs=1e-5)
     assert ("b#1", "b#2") not in scores  # left eye and finger against right eye: nothing in common
     mated = {
-        (str(found.items[i]), str(found.items[j]))
+        tuple(str(found.items[side]).replace(f"#{JANUARY}#", "#") for side in (i, j))
         for i, j in zip(found.first[found.mated], found.second[found.mated], strict=True)
     }
     assert mated == {("a#1", "a#2")}

@@ -63,8 +63,10 @@ class Model:
         return next(iter(embeddings.values()))
 
 
-def captures(modality: Modality, subjects: int, days: dict[int, str]):
-    """One identity a subject; `days` gives each impression its day."""
+def captures(
+    modality: Modality, subjects: int, days: dict[int, str], numbers: dict[int, int] | None = None
+):
+    """One identity a subject; `days` gives each impression its day, `numbers` another number."""
     columns = {
         name: []
         for name in ("capture_id", "subject_id", "position", "sensor", "split", "impression")
@@ -78,7 +80,7 @@ def captures(modality: Modality, subjects: int, days: dict[int, str]):
             columns["position"].append("left")
             columns["sensor"].append("default")
             columns["split"].append("test")
-            columns["impression"].append(impression)
+            columns["impression"].append((numbers or {}).get(impression, impression))
             columns["captured_at"].append(day)
             images.append(np.clip(own, 0, 255).astype(np.uint8))
     pixels = np.stack(images)
@@ -110,6 +112,27 @@ def test_without_a_champion_the_release_thresholds_decide(rules):
     refused = verdict(Model(6.0), None, found, strict)
     assert not refused.promote
     assert "fused EER" in refused.reason
+
+
+def test_impressions_numbered_from_one_each_day_are_judged_as_if_numbered_through(rules):
+    days = {number: f"2026-01-0{number}" for number in range(1, 5)}
+    through = sets(days=days)
+    anew = {m: captures(m, 20, days, dict.fromkeys(days, 1)) for m in Modality}
+    found, expected = (verdict(Model(0.5), None, one, rules) for one in (anew, through))
+    assert found.promote, found.reason
+    assert found.numbers == expected.numbers
+    assert found.numbers["subjects"] == 20
+
+
+def test_eyes_and_fingers_of_different_days_are_said_not_to_be_fused(rules):
+    days = dict.fromkeys(range(1, 5), "2026-01-01")
+    found = {Modality.IRIS: captures(Modality.IRIS, 20, days)}
+    later = dict.fromkeys(days, "2026-01-02")
+    found[Modality.FINGERPRINT] = captures(Modality.FINGERPRINT, 20, later)
+    judged = verdict(Model(0.5), None, found, rules)
+    (note,) = judged.numbers["release"]["reasons"]
+    assert note.startswith("note: fused: no visit")
+    assert not verdict(Model(0.5), None, sets(), rules).numbers["release"]["reasons"]
 
 
 def test_a_better_challenger_is_promoted_and_a_worse_one_is_not(rules):
