@@ -24,7 +24,11 @@ from biometric_core.tracking import registry, runs
 _log = logging.getLogger(__name__)
 # What is written aside is renamed within seconds: a day later nobody is at it any more.
 _HALF_WRITTEN_HOURS = 24
-_VERSION_TAGS = {"features": "data_version", "captures": "captures_version"}
+_VERSION_TAGS = {
+    "features": "data_version",
+    "captures": "captures_version",
+    "probes": "probes_version",
+}
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ _RUN_TAGS = (
     "preprocess_version",
     "data_version",
     "captures_version",
+    "probes_version",
     "git_commit",
 )
 

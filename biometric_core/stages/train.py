@@ -22,7 +22,6 @@ from biometric_core.imaging.preparation import preprocess_version
 from biometric_core.storage.private import owner_only
 from biometric_core.storage.store import Store
 from biometric_core.tracking import runs
-from biometric_core.training.emphasis import Emphasis
 from biometric_core.training.training_data import (
     Past,
     TrainingData,
@@ -52,6 +51,7 @@ class TrainResult:
         parameters: numbers in the network.
         subjects: training subjects.
         captures: captures trained on.
+        rejected_claims: captures that were left out because their claim was rejected.
         as_of: captures taken before this time took part, ISO 8601.
         seconds: how long this call took.
     """
@@ -63,6 +63,7 @@ class TrainResult:
     parameters: int
     subjects: int
     captures: int
+    rejected_claims: int
     as_of: str
     seconds: float
 
@@ -113,12 +114,7 @@ def past_of(config: Config, run_id: str) -> Past:
     tags = runs.get_run(config, run_id).tags
     wanted = preprocess_version(config)
     try:
-        found = Past(
-            int(tags["data_version"]),
-            int(tags["captures_version"]),
-            datetime.fromisoformat(tags["as_of"]),
-            Emphasis.from_tags(tags),
-        )
+        found = Past.from_tags(tags)
         prepared = tags["preprocess_version"]
     except (KeyError, ValueError) as error:
         raise DataError(
@@ -136,6 +132,8 @@ def _found_or_trained(
     config: Config, data: TrainingData, force: bool, resume: bool
 ) -> tuple[runs.RunInfo, bool]:
     """The finished run, and whether it was there before."""
+    if data.rejected:
+        _log.warning("%d captures left out: their claim was rejected", data.rejected)
     digest = training_digest(data, config)
     store = Store.of(config)
     # A second call with the same data waits here, and then finds the run that the first one made.
@@ -166,6 +164,7 @@ def _result(info: runs.RunInfo, data: TrainingData, reused: bool, seconds: float
         parameters=int(info.metrics["parameters"]),
         subjects=data.subjects,
         captures=data.captures,
+        rejected_claims=data.rejected,
         as_of=info.tags["as_of"],
         seconds=round(seconds, 3),
     )
@@ -198,6 +197,7 @@ def _train(
             on_epoch=lambda epoch, metrics: run.log_metrics(metrics, epoch),
         )
         _log_fitted(run, fitted)
+        run.log_metrics({"rejected_claims": data.rejected})
         with TemporaryDirectory(prefix="biometric-") as scratch:
             recogniser = recogniser_of(fitted, data.validation, config)
             recogniser.save(Path(scratch))
@@ -230,6 +230,8 @@ def _tags(config: Config, data: TrainingData, digest: str) -> dict[str, str]:
         "preprocess_version": preprocess_version(config),
         "config_digest": config.digest(),
     }
+    if data.probes_version is not None:
+        tags["probes_version"] = str(data.probes_version)
     tags |= data.emphasis.tags() if data.emphasis else {}
     return tags | ({"git_commit": commit, "mlflow.source.git.commit": commit} if commit else {})
 

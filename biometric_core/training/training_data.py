@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Self
 
 import numpy as np
 
@@ -14,8 +15,9 @@ from biometric_core.data.capture_sets import CaptureSet, load_captures
 from biometric_core.data.splits import training_rows
 from biometric_core.errors import DataError
 from biometric_core.history.changes import Change
+from biometric_core.history.rejections import rejected_claims
 from biometric_core.imaging.preparation import preprocess_version
-from biometric_core.schemas import Modality, Split, utc
+from biometric_core.schemas import BoolArray, Modality, Split, utc
 from biometric_core.storage.store import Store
 from biometric_core.training.emphasis import Emphasis
 
@@ -31,6 +33,9 @@ class TrainingData:
         features_version: Delta version of the feature table.
         captures_version: Delta version of the capture table.
         emphasis: which captures are weighted, and how; None where all count alike.
+        probes_version: Delta version of the probes, which say whose claim was rejected; None where
+            no day had been scored.
+        rejected: captures that were left out because their claim was rejected.
     """
 
     train: dict[Modality, CaptureSet]
@@ -39,6 +44,8 @@ class TrainingData:
     features_version: int
     captures_version: int
     emphasis: Emphasis | None = None
+    probes_version: int | None = None
+    rejected: int = 0
 
     @property
     def subjects(self) -> int:
@@ -59,6 +66,32 @@ class Past:
     captures: int
     as_of: datetime
     emphasis: Emphasis | None
+    probes: int | None = None
+
+    @classmethod
+    def from_tags(cls, tags: Mapping[str, str]) -> Self:
+        """What the tags of a training run say; `KeyError` or `ValueError` where they don't."""
+        probes = tags.get("probes_version")  # none before the first day, nor by earlier versions
+        return cls(
+            int(tags["data_version"]),
+            int(tags["captures_version"]),
+            datetime.fromisoformat(tags["as_of"]),
+            Emphasis.from_tags(tags),
+            None if probes is None else int(probes),
+        )
+
+
+def fitted_rows(captures: CaptureSet, rejected: Collection[str]) -> BoolArray:
+    """Captures a model is fitted on, bool (N,): `training_rows` less rejected claims.
+
+    What is reserved doesn't depend on claims: else a capture would be reserved for one model and
+    trained on by the next.
+
+    Args:
+        captures: of one modality.
+        rejected: capture ids, as `rejected_claims` gives them.
+    """
+    return training_rows(captures) & ~np.isin(captures.capture_id, list(rejected))
 
 
 def load_training_data(
@@ -68,6 +101,9 @@ def load_training_data(
     change: Change | None = None,
 ) -> TrainingData:
     """Read the captures a model may see; test subjects are left out here and never come near it.
+
+    Nor does a capture whose claim the model that served its day rejected, after a drift either: it
+    may be an impostor's, and nobody knows which are.
 
     Args:
         config: names the store.
@@ -81,26 +117,42 @@ def load_training_data(
     """
     store = Store.of(config)
     features, captures = store.version("features"), store.version("captures")
+    probes = store.version("probes")
     emphasis = Emphasis(change, config.retraining.new_weight) if change else None
     if past is not None:
-        features, captures, as_of = past.features, past.captures, past.as_of
+        features, captures, probes = past.features, past.captures, past.probes
+        as_of = past.as_of
         emphasis = past.emphasis
     sets = load_captures(store, config, as_of=as_of, version=features, captures_version=captures)
     if features is None or captures is None or not sets:
         raise DataError(
             f"no prepared captures before {as_of}: run `biometric ingest` and preprocess"
         )
-    chosen = _chosen({m: found.select(training_rows(found)) for m, found in sets.items()})
+    refused = frozenset() if probes is None else rejected_claims(store, probes)
+    chosen = _chosen({m: found.select(fitted_rows(found, refused)) for m, found in sets.items()})
     data = TrainingData(
         emphasis.applied(chosen, config.training.seed) if emphasis else chosen,
-        _chosen({m: found.select(found.split == Split.VALIDATION) for m, found in sets.items()}),
+        _chosen({m: found.select(_validation_rows(found, refused)) for m, found in sets.items()}),
         utc(as_of or _end(sets)),
         features,
         captures,
         emphasis,
+        probes,
+        sum(_left_out(found, refused) for found in sets.values()),
     )
     _require_subjects(data, config.training.min_subjects)
     return data
+
+
+def _validation_rows(captures: CaptureSet, rejected: Collection[str]) -> BoolArray:
+    own = captures.split == Split.VALIDATION
+    return np.asarray(own & ~np.isin(captures.capture_id, list(rejected)))
+
+
+def _left_out(captures: CaptureSet, rejected: Collection[str]) -> int:
+    """Captures that take no part because their claim was rejected."""
+    with_them = training_rows(captures) | (captures.split == Split.VALIDATION)
+    return int(np.count_nonzero(with_them & np.isin(captures.capture_id, list(rejected))))
 
 
 def _end(sets: Mapping[Modality, CaptureSet]) -> datetime:
@@ -112,9 +164,10 @@ def _end(sets: Mapping[Modality, CaptureSet]) -> datetime:
 
 def _require_subjects(data: TrainingData, least: int) -> None:
     if data.subjects < least:
+        less = f" ({data.rejected} captures whose claim was rejected left out)"
         raise DataError(
-            f"{data.subjects} training subjects with usable captures, training.min_subjects is "
-            f"{least}: ingest more people"
+            f"{data.subjects} training subjects with usable captures{less if data.rejected else ''}"
+            f", training.min_subjects is {least}: ingest more people"
         )
 
 

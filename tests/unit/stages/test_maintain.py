@@ -39,11 +39,11 @@ def rows(store, name, version=None):
 
 def test_versions_that_models_name_stay_and_others_go(tiny):
     store = Store.of(tiny)
-    train_run(tiny, data_version="2", captures_version="3")
+    train_run(tiny, data_version="2", captures_version="3", probes_version="4")
     named = {"features": rows(store, "features", 2), "captures": rows(store, "captures", 3)}
     now = {name: rows(store, name) for name in named}
     result = maintain(tiny)
-    assert result.kept == {"features": [2], "captures": [3]}
+    assert result.kept == {"features": [2], "captures": [3], "probes": [4]}
     assert result.compacted == {"features": 4, "captures": 4}
     assert rows(store, "features", 2).equals(named["features"])
     assert rows(store, "captures", 3).equals(named["captures"])
@@ -60,7 +60,7 @@ def test_registered_models_are_asked_as_well(tiny):
     with mlflow_client(tiny, "register a version whose run is gone") as client:
         client.create_registered_model(name)
         client.create_model_version(name, "file:///nowhere", tags={"data_version": "1"})
-    assert named_versions(tiny) == {"features": {1, 3}, "captures": set()}
+    assert named_versions(tiny) == {"features": {1, 3}, "captures": set(), "probes": set()}
 
 
 def test_where_no_model_is_known_no_version_is_deleted(tiny):
