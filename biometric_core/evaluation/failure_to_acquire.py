@@ -16,7 +16,13 @@ from biometric_core.storage.store import Store
 
 
 def failures_to_acquire(
-    store: Store, config: Config, *, trained: Collection[str] = (), as_of: datetime | None = None
+    store: Store,
+    config: Config,
+    *,
+    trained: Collection[str] = (),
+    as_of: datetime | None = None,
+    version: int | None = None,
+    captures_version: int | None = None,
 ) -> dict[str, dict[str, Any] | None]:
     """Failure-to-acquire rate of the test subjects' captures.
 
@@ -25,6 +31,8 @@ def failures_to_acquire(
         config: decides the preprocessing version.
         trained: subjects that are left out.
         as_of: only captures taken before this time; all when None.
+        version: Delta version of the feature table; the latest when None.
+        captures_version: Delta version of the capture table; the latest when None.
 
     Returns:
         By modality `captures` (that preprocessing has seen), `failed`, `rate` and `reasons` (how
@@ -36,10 +44,11 @@ def failures_to_acquire(
         "captures",
         ["capture_id", "subject_id"],
         test if earlier is None else test & earlier,
+        captures_version,
     )
     others = pc.invert(pc.is_in(captures["subject_id"], pa.array(list(trained), pa.string())))
-    version = pc.field("preprocess_version") == preprocess_version(config)
-    features = store.read("features", ["capture_id", "modality", "failure"], version)
+    prepared = pc.field("preprocess_version") == preprocess_version(config)
+    features = store.read("features", ["capture_id", "modality", "failure"], prepared, version)
     rows = captures.filter(others).join(features, keys="capture_id", join_type="inner")
     return {m.value: _rate(rows.filter(pc.equal(rows["modality"], m.value))) for m in Modality}
 

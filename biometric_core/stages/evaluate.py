@@ -22,11 +22,12 @@ from biometric_core.evaluation.report import Evidence, Written, facts_of, write_
 from biometric_core.promotion.release import check_release
 from biometric_core.recogniser import Recogniser
 from biometric_core.recogniser.recogniser import require_preprocessing
-from biometric_core.schemas import Modality, Split
+from biometric_core.schemas import Modality, Split, utc
 from biometric_core.storage.files import atomic_write, writable
 from biometric_core.storage.private import owner_only
 from biometric_core.storage.store import Store
 from biometric_core.tracking import bundle, runs
+from biometric_core.training.training_data import Past
 
 
 @dataclass(frozen=True)
@@ -52,28 +53,41 @@ class EvaluateResult:
 def evaluate(config: Config, *, run_id: str, as_of: datetime | None = None) -> EvaluateResult:
     """Evaluate the recogniser of a training run on the test subjects, and log it to that run.
 
+    Whenever it is called, all is measured on the captures that were there when the run was made, at
+    its versions of the tables: later ones would move the line between what was trained on and what
+    was kept out.
+
     Args:
         config: `evaluation` and `release` decide.
         run_id: the MLflow run of `train`.
-        as_of: only captures taken before; all when None.
+        as_of: of the test subjects only captures taken before; all of the run's when None.
 
     Raises:
-        DataError: there are no captures of test subjects.
+        DataError: there are no captures of test subjects, the run names no data, or its versions of
+            the tables don't exist any more.
         ModelError: the run has no usable recogniser, or it needs another preprocessing.
     """
     recogniser = Recogniser.load(runs.download_recogniser(config, run_id))
     require_preprocessing(recogniser, config)
-    store = Store.of(config)
-    sets = load_captures(store, config, as_of=as_of)
+    store, data = Store.of(config), _data_of(config, run_id)
+    sets = _captures_of(store, config, run_id, data)
+    end = data.as_of if as_of is None else min(utc(as_of), utc(data.as_of))
     trained = list(recogniser.subjects)
-    test = _test_sets(sets, trained)
+    test = _test_sets(sets, trained, end)
     found = scored(recogniser, test)
     closed = closed_set_figures(recogniser, {m: s.select(reserved(s)) for m, s in sets.items()})
     values = {
         **figures(found, config),
         "closed_set": as_metrics(closed) if closed else None,
         "latency": latency(recogniser, store, test),
-        "fta": failures_to_acquire(store, config, trained=trained, as_of=as_of),
+        "fta": failures_to_acquire(
+            store,
+            config,
+            trained=trained,
+            as_of=end,
+            version=data.features,
+            captures_version=data.captures,
+        ),
     }
     if closed is None:
         values["reasons"]["closed_set"] = "no training subject has captures kept out of training"
@@ -90,12 +104,34 @@ def evaluate(config: Config, *, run_id: str, as_of: datetime | None = None) -> E
     return EvaluateResult(values, release_ok, why, drawn, cards)
 
 
-def _test_sets(sets: Sets, trained: list[str]) -> dict[Modality, CaptureSet]:
+def _data_of(config: Config, run_id: str) -> Past:
+    try:
+        return Past.from_tags(runs.get_run(config, run_id).tags)
+    except (KeyError, ValueError) as error:
+        raise DataError(
+            f"run {run_id} doesn't name its data ({error}): it is no training run"
+        ) from error
+
+
+def _captures_of(store: Store, config: Config, run_id: str, data: Past) -> Sets:
+    """What the run was made from, with the captures of test subjects."""
+    versions = {"version": data.features, "captures_version": data.captures}
+    try:
+        return load_captures(store, config, as_of=data.as_of, **versions)
+    except DataError as error:
+        raise DataError(
+            f"run {run_id} can't be measured on its own captures: {error}; train again, and "
+            "evaluate that run"
+        ) from error
+
+
+def _test_sets(sets: Sets, trained: list[str], end: datetime) -> dict[Modality, CaptureSet]:
     """The captures of test subjects, less those of subjects that were trained on all the same."""
-    chosen = {
-        m: s.select((s.split == Split.TEST) & ~np.isin(s.subject_id, trained))
-        for m, s in sets.items()
-    }
+    last = np.datetime64(utc(end).replace(tzinfo=None), "us")
+    chosen = {}
+    for modality, captures in sets.items():
+        test = (captures.split == Split.TEST) & (captures.captured_at < last)
+        chosen[modality] = captures.select(test & ~np.isin(captures.subject_id, trained))
     test = {m: s.select(first_of_each_image(s)) for m, s in chosen.items() if len(s)}
     if not test:
         raise DataError("no captures of test subjects: ingest more people, or raise splits.test")
@@ -124,7 +160,7 @@ def log_evaluation(
     store = Store.of(config)
     folder = store.path("evaluation", run_id, "evaluation.json").parent
     run = runs.get_run(config, run_id)
-    facts = _facts(store, run)
+    facts = _facts(run)
     card = folder / bundle.MODEL_CARD
     with writable(store.root):
         written = write_report(folder, record, evidence, config, facts)
@@ -138,14 +174,18 @@ def log_evaluation(
     return written
 
 
-def _facts(store: Store, run: runs.RunInfo) -> dict[str, str | None]:
+def _facts(run: runs.RunInfo) -> dict[str, str | None]:
     """What was measured with what, for the cards."""
     names = {"data_version": "features", "captures_version": "captures"}
-    trained = {f"trained on, version of {t}": run.tags.get(tag) for tag, t in names.items()}
-    now = {t: store.version(t) for t in names.values()}
-    measured = {f"measured on, version of {t}": str(found) for t, found in now.items()}
-    digest = {"training digest": run.tags.get("training_digest")}
-    return {"model": f"run {run.run_id}", **digest, **trained, **measured}
+    data = {
+        f"trained and measured on, version of {t}": run.tags.get(tag) for tag, t in names.items()
+    }
+    return {
+        "model": f"run {run.run_id}",
+        "training digest": run.tags.get("training_digest"),
+        **data,
+        "captures taken before": run.tags.get("as_of"),
+    }
 
 
 def _model_card(

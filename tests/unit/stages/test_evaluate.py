@@ -53,7 +53,7 @@ def test_one_image_of_two_people_is_measured_once():
     again = captures.select(np.array([0, 1, 2, 3, 0]))
     again.split[:] = "test"
     again.subject_id[4] = "somebody else"
-    (measured,) = _test_sets({Modality.IRIS: again}, []).values()
+    (measured,) = _test_sets({Modality.IRIS: again}, [], datetime(2100, 1, 1)).values()
     assert measured.capture_id.tolist() == again.capture_id[:4].tolist()
 
 
