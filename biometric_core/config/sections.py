@@ -103,6 +103,7 @@ class Check(Section):
     max_refused_share: Fraction | None = 0.5
     max_failure_to_acquire: Fraction | None = 0.3
     max_duplicates_share: Fraction | None = 0.1
+    window_days: Annotated[Positive | None, Field(examples=[28])] = None  # of the shares
 
 
 class Ray(Section):

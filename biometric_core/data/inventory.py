@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +11,7 @@ import pyarrow.compute as pc
 from biometric_core.config import Config
 from biometric_core.data.intake import CLUTTER, DUPLICATE
 from biometric_core.imaging.preparation import preprocess_version
-from biometric_core.schemas import Float32Array, IntArray, Modality
+from biometric_core.schemas import Float32Array, IntArray, Modality, start_of
 from biometric_core.storage.store import Store
 
 MEASURES = ("sharpness", "contrast", "brightness")
@@ -109,27 +110,37 @@ class DataFigures:
         return self.refused.get(DUPLICATE, 0) / max(1, self.offered)
 
 
-def data_figures(store: Store, config: Config) -> DataFigures:
-    """Look at the tables as they are now; images are not read.
+def data_figures(
+    store: Store,
+    config: Config,
+    *,
+    since: date | None = None,
+    versions: Mapping[str, int | None] | None = None,
+) -> DataFigures:
+    """Look at the tables; images are not read.
 
     Args:
         store: with captures, and what was refused and prepared of them.
         config: decides which preprocessing version's features count.
+        since: only captures and files of this day (UTC) or later; all when None.
+        versions: of the tables; as they are now when None.
     """
-    versions = {name: store.version(name) for name in _TABLES}
-    columns = ["subject_id", "modality", "position", "sensor", "split", *MEASURES]
-    captures = store.read("captures", columns, version=versions["captures"])
+    versions = versions or {name: store.version(name) for name in _TABLES}
+    recent = None if since is None else pc.field("captured_at") >= start_of(since)
+    columns = ["capture_id", "subject_id", "modality", "position", "sensor", "split", *MEASURES]
+    captures = store.read("captures", columns, recent, versions["captures"])
     prepared = preprocess_version(config)
     features = store.read(
         "features",
-        ["modality", "quality", "failure"],
+        ["capture_id", "modality", "quality", "failure"],
         pc.field("preprocess_version") == prepared,
         versions["features"],
     )
+    if since is not None:
+        features = features.filter(pc.is_in(features["capture_id"], captures["capture_id"]))
     modalities = {m: _of(m, captures, features) for m in Modality}
-    refused = store.read(
-        "quarantine", ["file_id", "reason", "detail", "bytes"], version=versions["quarantine"]
-    )
+    columns = ["file_id", "reason", "detail", "bytes"]
+    refused = store.read("quarantine", columns, recent, versions["quarantine"])
     reasons = counts(refused["reason"])
     return DataFigures(
         versions=versions,

@@ -1,6 +1,7 @@
 """The check stage: what was taken in and prepared, as a report, and whether it is fit to train on.
 
-`ingest` looks at one batch; this looks at everything that the tables hold.
+`ingest` looks at one batch; this looks at everything that the tables hold, or where
+`check.window_days` says so at what came last: a bad week then passes.
 """
 
 import hashlib
@@ -8,9 +9,11 @@ import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+import pyarrow.compute as pc
 
 import biometric_core
 from biometric_core.config import Check, Config
@@ -54,17 +57,19 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class Gate:
-    """One gate: a figure and its limit."""
+    """One gate: a figure and its limit; `since` is the first day it looks at, None for all."""
 
     name: str
     of: str
     value: float
     limit: float
     holds: bool
+    since: date | None = None
 
     def __str__(self) -> str:
         sign = "at least" if self.name.startswith("min") else "at most"
-        return f"{self.of}: {self.name} is {self.value:.3g}, {sign} {self.limit:g}"
+        window = f" since {self.since}" if self.since else ""
+        return f"{self.of}: {self.name} is {self.value:.3g}{window}, {sign} {self.limit:g}"
 
 
 @owner_only()
@@ -84,14 +89,15 @@ def check(config: Config) -> CheckResult:
     found = data_figures(store, config)
     if not found.captures:
         raise DataError("there are no captures yet: take some in with `biometric ingest`")
-    gates = list(judge(found, config.check))
+    gates = list(_asked(store, config, found))
     report, run_id, reused = _reported(store, config, found, gates)
     _log.info("%d captures of %d subjects; %s", found.captures, found.subjects, report)
     failed = [str(gate) for gate in gates if not gate.holds]
     if failed:
         raise DataError(
             f"the data fail {len(failed)} of {len(gates)} gates: {'; '.join(failed)}. See {report} "
-            "under the storage root, then mend the source or set `check` in the configuration"
+            "under the storage root, then mend the source or set `check` in the configuration "
+            "(check.window_days: by the last days alone)"
         )
     failures = {m.value: dict(data.failures) for m, data in found.modalities.items()}
     return CheckResult(
@@ -106,24 +112,57 @@ def check(config: Config) -> CheckResult:
     )
 
 
-def judge(found: DataFigures, limits: Check) -> Iterator[Gate]:
-    """Each gate that is asked for, with what the data say."""
+def _asked(store: Store, config: Config, found: DataFigures) -> Iterator[Gate]:
+    """The gates; the shares are of the last `check.window_days` where it is set.
+
+    The window ends on the day of the newest capture, whatever the clock says: a store that nobody
+    fed for a month, or that is filled with days of last year, is judged by its last days all the
+    same. What was refused later belongs to it.
+    """
+    days = config.check.window_days
+    if days is None:
+        yield from judge(found, config.check)
+        return
+    version = found.versions["captures"]
+    newest = pc.max(store.read("captures", ["captured_at"], version=version)["captured_at"]).as_py()
+    since = newest.date() - timedelta(days=days - 1)
+    recent = data_figures(store, config, since=since, versions=found.versions)
+    yield from judge(found, config.check, recent, since)
+
+
+def judge(
+    found: DataFigures,
+    limits: Check,
+    recent: DataFigures | None = None,
+    since: date | None = None,
+) -> Iterator[Gate]:
+    """Each gate that is asked for, with what the data say.
+
+    Args:
+        found: of all that there is, as training takes it: of these are the counts.
+        limits: the gates.
+        recent: of the window, of which are the shares; all when None.
+        since: the first day of the window.
+    """
+    shares = recent or found
     figures: list[tuple[str, str, float]] = []
     for modality, data in found.modalities.items():
         figures += [
             ("min_subjects", modality.value, data.subjects),
             ("min_impressions", modality.value, data.median_impressions),
-            ("max_failure_to_acquire", modality.value, data.failure_share),
         ]
+    for modality, data in shares.modalities.items():
+        figures.append(("max_failure_to_acquire", modality.value, data.failure_share))
     figures += [
-        ("max_refused_share", "files", found.refused_share),
-        ("max_duplicates_share", "files", found.duplicates_share),
+        ("max_refused_share", "files", shares.refused_share),
+        ("max_duplicates_share", "files", shares.duplicates_share),
     ]
     for name, of, value in figures:
         limit = getattr(limits, name)
         if limit is not None:
-            holds = value >= limit if name.startswith("min") else value <= limit
-            yield Gate(name, of, value, limit, holds)
+            least = name.startswith("min")
+            holds = value >= limit if least else value <= limit
+            yield Gate(name, of, value, limit, holds, None if least else since)
 
 
 def _reported(
@@ -154,7 +193,13 @@ def _reported(
 
 def _write(path: Path, found: DataFigures, gates: list[Gate], tags: dict[str, str]) -> None:
     rows = [
-        [g.name, g.of, f"{g.value:.3g}", f"{g.limit:g}", "holds" if g.holds else "**fails**"]
+        [
+            g.name,
+            f"{g.of} since {g.since}" if g.since else g.of,
+            f"{g.value:.3g}",
+            f"{g.limit:g}",
+            "holds" if g.holds else "**fails**",
+        ]
         for g in gates
     ]
     facts = {name.replace("_", " "): value for name, value in tags.items()}

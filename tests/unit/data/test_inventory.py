@@ -7,10 +7,11 @@ from biometric_core.storage.store import Store
 from tests.support.tiny_store import fill, small
 
 
-def refuse(store, **reasons):
-    """Rows of `quarantine`, so many of each reason."""
+def refuse(store, day=None, **reasons):
+    """Rows of `quarantine`, so many of each reason, of a day."""
+    row = {"detail": "why", "captured_at": day}
     rows = [
-        {"file_id": f"{reason}{n:04}".ljust(64, "0"), "reason": reason, "bytes": n, "detail": "why"}
+        row | {"file_id": f"{day}{reason}{n:04}".ljust(64, "0"), "reason": reason, "bytes": n}
         for reason, count in reasons.items()
         for n in range(count)
     ]

@@ -1,4 +1,5 @@
 import re
+from datetime import timedelta
 
 import pyarrow as pa
 import pytest
@@ -9,7 +10,7 @@ from biometric_core.schemas import TABLES, Modality
 from biometric_core.stages.check import check, judge
 from biometric_core.storage.store import Store
 from biometric_core.tracking import runs
-from tests.support.tiny_store import changed, fill, small
+from tests.support.tiny_store import HISTORY, changed, fill, small
 from tests.unit.data.test_inventory import fail, refuse
 
 
@@ -88,6 +89,32 @@ def test_each_gate_has_its_figure(tiny):
     assert gates(tiny, max_refused_share=0.1) == {("max_refused_share", "files"): True}
     assert gates(tiny, max_refused_share=0.09) == {("max_refused_share", "files"): False}
     assert gates(tiny, max_duplicates_share=0.04) == {("max_duplicates_share", "files"): False}
+
+
+def test_a_bad_week_passes_where_the_window_says_so(tiny):
+    """36 good captures, then a week of refused and failed ones, then a good day."""
+    store = Store.of(tiny)
+    refuse(store, HISTORY + timedelta(days=2), truncated=300, clutter=99)
+    fill(tiny, subjects=6, impressions=range(4, 10), day=HISTORY + timedelta(days=5))
+    fail(store, [f"00{n}i{i}" for n in range(6) for i in range(4, 10)], "no_pupil")
+    with pytest.raises(DataError, match=r"fail 2 of .*check\.window_days") as raised:
+        check(tiny)
+    assert "iris: max_failure_to_acquire is 0.667, at most 0.3" in str(raised.value)
+
+    windowed = changed(tiny, "check", window_days=7)
+    fill(tiny, subjects=6, impressions=range(10, 12), day=HISTORY + timedelta(days=12))
+    with pytest.raises(DataError, match="fail 2 of"):
+        check(tiny)
+    found = check(windowed)
+    assert "files: max_refused_share is 0 since 2026-01-07, at most 0.5" in found.gates
+    assert "iris: min_subjects is 6, at least 2" in found.gates, "counts are of all, as training is"
+    page = store.files.read(found.report).decode()
+    assert "iris since 2026-01-07" in page
+
+    # What is refused after the last capture belongs to the window, whatever the clock says.
+    refuse(store, HISTORY + timedelta(days=20), truncated=60)
+    with pytest.raises(DataError, match=r"max_refused_share is 0\.714 since 2026-01-07"):
+        check(windowed)
 
 
 def test_a_modality_without_captures_is_not_judged(config):
