@@ -6,9 +6,13 @@ w_i * w_j, and one within a subject has w_i * (n - 1) / n (Bolle et al. 2004, "E
 pattern recognition systems: the subsets bootstrap"). The factor is the mean of w_i * w_j: without
 it, comparisons of a subject's two eyes would weigh more in the replicates than in the data. Scores
 are sorted once; each replicate is two cumulative sums of weights.
+
+Figures of several modalities that are averaged are drawn over the people of all of them (`people`):
+who is drawn twice is so in each. Were the irises of 1,000 people and the fingers of 300 of them
+drawn apart, errors of one person would count as those of two: the interval would be too narrow.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -27,7 +31,7 @@ from biometric_core.matching.error_rates import (
 )
 from biometric_core.parallel.thread_limits import usable_cores
 from biometric_core.parallel.windowed import map_threads
-from biometric_core.schemas import BoolArray, Float64Array, IntArray
+from biometric_core.schemas import BoolArray, Float64Array, IntArray, StrArray
 
 _CHUNK_VALUES = 400_000  # weights held at a time: a few megabytes stay in the cache
 
@@ -60,17 +64,15 @@ class _Sorted:
         object.__setattr__(self, "within", self.first == self.second)
 
     @classmethod
-    def of(cls, comparisons: Comparisons) -> "_Sorted":
+    def of(cls, comparisons: Comparisons, people: StrArray) -> "_Sorted":
         order = np.argsort(-comparisons.scores, kind="stable")
-        names, codes = np.unique(
-            np.concatenate([comparisons.subject_a, comparisons.subject_b]), return_inverse=True
-        )
+        first, second = _sides(comparisons, people)
         return cls(
             mated=comparisons.mated[order],
-            first=codes[: len(order)][order],
-            second=codes[len(order) :][order],
+            first=first[order],
+            second=second[order],
             ends=tie_ends(comparisons.scores[order]),
-            subjects=len(names),
+            subjects=len(people),
         )
 
     def curve(self, draws: Float64Array) -> tuple[Float64Array, Float64Array]:
@@ -88,6 +90,20 @@ class _Sorted:
             fnmr = np.pad(1 - mated / mated[:, -1:], ((0, 0), (1, 0)), constant_values=1.0)
         fnmr[np.isnan(fmr[:, -1])] = np.nan
         return fmr, fnmr
+
+
+def people_of(parts: Iterable[Comparisons]) -> StrArray:
+    """Whoever is compared in any of them, sorted, str (S,)."""
+    sides = [side for part in parts for side in (part.subject_a, part.subject_b)]
+    return np.unique(np.concatenate([np.zeros(0, np.str_), *sides]))
+
+
+def _sides(comparisons: Comparisons, people: StrArray) -> tuple[IntArray, IntArray]:
+    """The number among `people` (sorted) of each comparison's subjects, int64 (P,) each."""
+    first, second = (
+        np.searchsorted(people, side) for side in (comparisons.subject_a, comparisons.subject_b)
+    )
+    return first, second
 
 
 def _draws(subjects: int, replicates: int, seed: int, values: int) -> Iterator[Float64Array]:
@@ -142,8 +158,16 @@ def error_rates(
     fmrs: tuple[float, ...],
     replicates: int,
     seed: int,
+    people: StrArray | None = None,
 ) -> dict[str, Resampled]:
     """EER and FNMR at each FMR, resampled over subjects.
+
+    Args:
+        comparisons: P pairs.
+        fmrs: at which the FNMR is asked for.
+        replicates: number of draws.
+        seed: of the draws.
+        people: who is drawn, sorted, str (S,); the comparisons' subjects when None.
 
     Returns:
         `eer` and `fnmr_at_fmr_<fmr>`. A value is None where it is not defined (one kind of
@@ -153,8 +177,9 @@ def error_rates(
     values = {"eer": eer(scores, mated)}
     values |= {f"fnmr_at_fmr_{fmr:g}": fnmr_at_fmr(scores, mated, fmr) for fmr in fmrs}
     drawn = [np.zeros((len(values), 0))]
-    pairs = None if one_kind(mated) else _Sorted.of(comparisons)
-    if pairs is not None and pairs.subjects > 1:
+    own = people_of([comparisons])
+    if not one_kind(mated) and len(own) > 1:
+        pairs = _Sorted.of(comparisons, own if people is None else people)
         chunks = _draws(pairs.subjects, replicates, seed, len(comparisons))
         drawn += map_threads(partial(_rates, pairs, fmrs), chunks, usable_cores(), together=1)
     found = zip(values.items(), np.concatenate(drawn, axis=1), strict=True)
@@ -195,12 +220,10 @@ def share(
     """
     total = int(counted.sum())
     value = float((hits & counted).sum() / total) if total else None
-    names, codes = np.unique(
-        np.concatenate([comparisons.subject_a, comparisons.subject_b]), return_inverse=True
-    )
+    names = people_of([comparisons])
     if not total or len(names) < 2:
         return Resampled(value, np.zeros(0))
-    sides = codes[: len(comparisons)], codes[len(comparisons) :]
+    sides = _sides(comparisons, names)
     draws = np.concatenate(list(_draws(len(names), replicates, seed, len(names))))
     below, above = (
         _sum(sides, chosen.astype(np.float64), draws) for chosen in (counted, hits & counted)
@@ -233,16 +256,20 @@ def rank1_rate(identification: Identification, *, replicates: int, seed: int) ->
     return Resampled(identification.rank1, (draws @ hits) / (draws @ probes))
 
 
-def cllr_rate(comparisons: Comparisons, *, replicates: int, seed: int) -> Resampled:
-    """Cllr in bits (`calibration.cllr`), resampled over subjects; scores are natural-log LLRs."""
+def cllr_rate(
+    comparisons: Comparisons, *, replicates: int, seed: int, people: StrArray | None = None
+) -> Resampled:
+    """Cllr in bits (`calibration.cllr`), resampled over subjects; scores are natural-log LLRs.
+
+    Arguments as for `error_rates`.
+    """
     mated = comparisons.mated
     value = cllr(comparisons.scores, mated)
-    names, codes = np.unique(
-        np.concatenate([comparisons.subject_a, comparisons.subject_b]), return_inverse=True
-    )
-    if value is None or len(names) < 2:
+    own = people_of([comparisons])
+    if value is None or len(own) < 2:
         return Resampled(value, np.zeros(0))
-    sides = codes[: len(mated)], codes[len(mated) :]
+    names = own if people is None else people
+    sides = _sides(comparisons, names)
     draws = np.concatenate(list(_draws(len(names), replicates, seed, len(names))))
     costs = cllr_costs(comparisons.scores, mated)
     with np.errstate(invalid="ignore", divide="ignore"):

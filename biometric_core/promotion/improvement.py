@@ -14,7 +14,14 @@ from typing import Any
 import numpy as np
 
 from biometric_core.config import Gate
-from biometric_core.matching.bootstrap import Resampled, cllr_rate, difference, error_rates, mean_of
+from biometric_core.matching.bootstrap import (
+    Resampled,
+    cllr_rate,
+    difference,
+    error_rates,
+    mean_of,
+    people_of,
+)
 from biometric_core.matching.comparisons import Comparisons
 from biometric_core.matching.error_rates import one_kind
 
@@ -95,14 +102,17 @@ class Measured:
 def measured(parts: Sequence[Comparisons], settings: Gate) -> Measured:
     """Measure a model; modalities without mated or non-mated comparisons here don't count.
 
+    People are drawn once for all modalities, whoever has captures of which.
+
     Args:
         parts: comparisons of each modality.
         settings: replicates and seed.
     """
     usable = [part for part in parts if not one_kind(part.mated)]
-    replicates, seed = settings.bootstrap, settings.seed
-    costs = [cllr_rate(part, replicates=replicates, seed=seed) for part in usable]
-    rates = [error_rates(part, fmrs=(), replicates=replicates, seed=seed) for part in usable]
+    people = people_of(usable)
+    draws: dict[str, Any] = {"replicates": settings.bootstrap, "seed": settings.seed}
+    costs = [cllr_rate(part, **draws, people=people) for part in usable]
+    rates = [error_rates(part, fmrs=(), **draws, people=people) for part in usable]
     return Measured(
         mean_of(costs),
         mean_of([rate["eer"] for rate in rates]),

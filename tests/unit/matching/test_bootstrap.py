@@ -164,15 +164,19 @@ def test_pairing_makes_the_interval_narrower_than_two_separate_ones():
     assert paired.high - paired.low < (alone.high - alone.low) / 2
 
 
-def test_cllr_is_resampled_as_its_formula_says_with_the_subjects_weights():
+@pytest.mark.parametrize("others", [[], ["a", "zz"]])
+def test_cllr_is_resampled_as_its_formula_says_with_the_subjects_weights(others):
     comparisons, _ = people(5, subjects=6)
-    found = bootstrap.cllr_rate(comparisons, replicates=40, seed=3)
+    names = np.unique([*comparisons.subjects, *others])  # of whom another modality has captures
+    found = bootstrap.cllr_rate(comparisons, replicates=40, seed=3, people=names)
     assert found.value == pytest.approx(cllr(comparisons.scores, comparisons.mated))
-    _, codes = np.unique(comparisons.subjects, return_inverse=True)
+    codes, n = np.searchsorted(names, comparisons.subjects), len(names)
     first, second = codes[comparisons.first], codes[comparisons.second]
-    counts = np.random.default_rng(3).multinomial(6, np.full(6, 1 / 6), size=40)
+    counts = np.random.default_rng(3).multinomial(n, np.full(n, 1 / n), size=40)
     for drawn, value in zip(counts, found.drawn, strict=True):
-        weights = np.where(first == second, drawn[first] * 5 / 6, drawn[first] * drawn[second])
+        weights = np.where(
+            first == second, drawn[first] * (n - 1) / n, drawn[first] * drawn[second]
+        )
         costs = np.logaddexp(0, np.where(comparisons.mated, -1, 1) * comparisons.scores)
         kinds = [
             np.average(costs[kind], weights=weights[kind])
