@@ -254,6 +254,7 @@ def _of(captures: CaptureSet, people: range) -> npt.NDArray[np.bool_]:
 def _eer(captures: CaptureSet, embeddings: npt.NDArray[np.float32], config: Config) -> Interval:
     gallery = modality_gallery(captures, [Encoded(Embeddings(embeddings))])
     settings = config.evaluation
-    draws = {"replicates": settings.bootstrap, "seed": settings.seed}
-    found = error_rates(compare_all(gallery), fmrs=(), **draws)
+    found = error_rates(
+        compare_all(gallery), fmrs=(), replicates=settings.bootstrap, seed=settings.seed
+    )
     return found["eer"].interval(settings.confidence)

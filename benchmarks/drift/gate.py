@@ -37,13 +37,18 @@ from biometric_core.schemas import Modality, Split
 HISTORY = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = date(2026, 1, 5)
 OLD, NEW = "old", "new"
+OLD_UNEQUAL, NEW_UNEQUAL = "old, unequal", "new, unequal"
 CHAMPION, CHALLENGER = "champion", "challenger"
 _PROCESSES = 2
+_WITH_FINGERS = 0.3  # of the people, where modalities are unequal
+_UNEQUAL_SEEDS = 7  # 42 pairs of models in five groups are 210 gates
+_UNEQUAL_BOOTSTRAP = 500  # a quarter: the interval is a little rougher, not narrower
 
 Model = tuple[str, int]
 """A champion or a challenger, and its seed."""
 Figures = Mapping[tuple[Model, int], Mapping[str, Measured]]
-"""By model and group of test people: measured on old comparisons, and on those with the new."""
+"""By model and group of test people: measured on old comparisons, and on those with the new; then
+likewise where only some of the people have fingers."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +163,21 @@ def _measure(
             new = changed[comparisons.first] | changed[comparisons.second]
             parts[OLD].append(comparisons.select(~new))
             parts[NEW].append(comparisons.select(new))
-        found[model, group] = {name: measured(part, config.gate) for name, part in parts.items()}
+        own = {name: measured(part, config.gate) for name, part in parts.items()}
+        found[model, group] = own | (_unequal(parts, config) if model[1] < _UNEQUAL_SEEDS else {})
+    return found
+
+
+def _unequal(parts: Mapping[str, list[Comparisons]], config: Config) -> dict[str, Measured]:
+    """The same irises with the fingers of some of the people."""
+    settings = config.gate.model_copy(update={"bootstrap": _UNEQUAL_BOOTSTRAP})
+    found = {}
+    for name, of_all in ((OLD_UNEQUAL, parts[OLD]), (NEW_UNEQUAL, parts[NEW])):
+        irises, fingers = of_all
+        people = np.unique(irises.subjects)
+        some = people[: max(2, round(_WITH_FINGERS * len(people)))]
+        rows = np.isin(fingers.subject_a, some) & np.isin(fingers.subject_b, some)
+        found[name] = measured([irises, fingers.select(rows)], settings)
     return found
 
 
@@ -179,6 +198,8 @@ def _judged(figures: Figures, config: Config, size: Size) -> list[Row]:
     everyone = list(product(seeds, seeds))
     again = "the same data, another seed: "
     gates = partial(_gates, figures, config, size)
+    few = range(min(size.seeds, _UNEQUAL_SEEDS))
+    unequal = f"unequal modalities (fingers of {100 * _WITH_FINGERS:g} % of the people)"
     return [
         _share(f"false promotions, {again}ordinary", gates(CHAMPION, CHAMPION, others, (OLD,)), 5),
         _share(
@@ -194,6 +215,17 @@ def _judged(figures: Figures, config: Config, size: Size) -> list[Row]:
         _share(
             "missed promotions: the challenger knows the new sensor",
             gates(CHAMPION, CHALLENGER, everyone, (OLD, NEW)),
+            10,
+            missed=True,
+        ),
+        _share(
+            f"false promotions, {again}{unequal}",
+            gates(CHAMPION, CHAMPION, list(permutations(few, 2)), (OLD_UNEQUAL,)),
+            5,
+        ),
+        _share(
+            f"missed promotions: the challenger knows the new sensor; {unequal}",
+            gates(CHAMPION, CHALLENGER, list(product(few, few)), (OLD_UNEQUAL, NEW_UNEQUAL)),
             10,
             missed=True,
         ),
@@ -221,7 +253,10 @@ def _gates(
     settings = config.gate
     for (one, other), group in product(pairs, range(size.groups)):
         before, after = figures[(champion, one), group], figures[(challenger, other), group]
-        found = {part: improvement(before[part], after[part], settings) for part in parts}
+        found = {
+            name: improvement(before[part], after[part], settings)
+            for name, part in zip((OLD, NEW), parts, strict=False)
+        }
         asked = found if len(parts) > 1 else {"all": found[OLD]}
         eer = {part: one.eer for part, one in found.items()}
         by_eer = (

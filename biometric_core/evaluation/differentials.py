@@ -122,7 +122,7 @@ def _carries(comparisons: Comparisons) -> bool:
 
 
 def _figures(comparisons: Comparisons, threshold: float, settings: Evaluation) -> dict[str, Any]:
-    draws = {"replicates": settings.bootstrap, "seed": settings.seed}
+    draws: dict[str, Any] = {"replicates": settings.bootstrap, "seed": settings.seed}
     mated, accepted = comparisons.mated, comparisons.scores >= threshold
     rates: dict[str, Resampled] = {
         **bootstrap.error_rates(comparisons, fmrs=(), **draws),
