@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from biometric_core.cli.commands import app
 from biometric_core.config import Config
+from biometric_core.history.drift_table import read_rows
 from biometric_core.storage.store import Store
 from tests.dags.conftest import Runner, World
 
@@ -25,9 +26,10 @@ def inbox(world: World, copied: Config) -> Path:
 
 
 def verdicts(config: Config) -> list[dict[str, Any]]:
-    """All that was found, but where the report is."""
-    rows = Store.of(config).read("drift").to_pylist()
-    kept = [{name: value for name, value in row.items() if name != "report"} for row in rows]
+    """All that was found, but where the report is and when it was judged."""
+    other = ("report", "judged_at", "revision", "run_day")
+    rows = read_rows(Store.of(config))
+    kept = [{name: row[name] for name in row if name not in other} for row in rows]
     return sorted(kept, key=str)
 
 

@@ -175,6 +175,25 @@ def test_of_a_day_that_two_models_judged_the_newer_ones_verdict_counts(served):
     assert (found["day"]["verdict"], found["day"]["model_version"]) == ("calm", "10")
 
 
+def test_of_a_day_that_was_judged_again_the_newest_verdict_counts(served, capsys):
+    store = Store.of(served)
+    write_verdict(store, date(2026, 1, 1), "calm")  # as older versions wrote it: no revision
+    write_verdict(store, date(2026, 1, 2), "alarm")
+    write_verdict(store, date(2026, 1, 2), "calm", revision=2)
+    found = status(served)
+    assert (found["day"]["verdict"], found["day"]["since"]) == ("calm", "2026-01-01")
+    assert found["alarms"] == []
+    assert found["retraining"]["reason"] == "no drift alarm"
+    (replaced,) = found["replaced"]
+    assert (replaced["day"], replaced["before"]) == ("2026-01-02", "alarm")
+    show_status(found)
+    assert "2026-01-02: calm, it was alarm" in capsys.readouterr().out
+    write_verdict(store, date(2026, 1, 2), "alarm", revision=3)
+    found = status(served)
+    assert found["alarms"] != []
+    assert found["replaced"][0]["before"] == "calm"
+
+
 def test_people_read_it_line_by_line(served, capsys):
     store = Store.of(served)
     write_verdict(store, date(2026, 1, 2))
