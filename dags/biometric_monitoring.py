@@ -106,13 +106,14 @@ def alert(judged: dict[str, Any]) -> dict[str, Any]:
     days = [*judged["late"], judged]
     for told in filter(None, map(late_notice, days)):
         tell(told, context)
-    alarms = [{name: one[name] for name in FACTS} for one in days if one["alarm"]]
+    alarms = [one for one in days if one["alarm"]]
     if not alarms:
         raise AirflowSkipException(f"{judged['day']}: {judged['verdict']}: {judged['reason']}")
-    for facts in alarms:
-        tell(drift_notice(facts), context)
-    context["outlet_events"][DRIFT].extra = alarms[-1]
-    return alarms[-1]
+    for one in alarms:
+        facts = {name: one[name] for name in FACTS}
+        context["outlet_events"][DRIFT].extra = facts  # of the newest, where there are several
+        tell(drift_notice(facts, one["before"]), context)
+    return facts
 
 
 @dag(

@@ -5,6 +5,7 @@ whenever; such captures say nothing about what the sensors deliver on that day.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -22,6 +23,10 @@ WATCHED_SOURCES = (INBOX,)
 """Kinds of source (`captures.source`) whose captures are watched."""
 IS_WATCHED: pc.Expression = pc.field("source").isin(list(WATCHED_SOURCES))
 """A filter on the capture table."""
+TAKEN_OTHERWISE = (
+    "%d of these captures had been taken in by a training source before: they keep the day and the "
+    "sensor of then, and are not watched; take days in through the inbox first"
+)
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,14 @@ def watched_ids(store: Store, day: date) -> StrArray:
 def unwatched(store: Store, day: date) -> int:
     """How many captures of a day are of a training source."""
     return len(_captures(store, day, day, ~IS_WATCHED))
+
+
+def taken_otherwise(store: Store, kind: str, ids: Sequence[str]) -> int:
+    """How many captures of a watched source are in the table by a training source; 0 of others."""
+    if kind not in WATCHED_SOURCES:
+        return 0
+    among = pc.field("capture_id").isin(pa.array(ids, pa.string())) & ~IS_WATCHED
+    return len(store.read("captures", ["capture_id"], among))
 
 
 def _captures(store: Store, first: date, last: date, chosen: pc.Expression) -> pa.Table:

@@ -77,18 +77,20 @@ class DeadlineNotice(BaseNotifier):
         tell(notice, context)
 
 
-def drift_notice(facts: Mapping[str, Any]) -> Notice:
+def drift_notice(facts: Mapping[str, Any], before: str | None = None) -> Notice:
     """The notice of a confirmed drift alarm.
 
     Args:
         facts: what the asset event carries: day, verdict, p_value, reason, report, model_version.
+        before: the verdict on the day that this one replaced.
     """
+    again = f" The day was judged again with all its captures; it was {before}." if before else ""
     p_value = facts["p_value"]
     shown = "" if p_value is None else f" (p = {p_value:.2g})"
     return Notice(
         "alarm",
         f"drift alarm of {facts['day']}",
-        f"{facts['reason']}{shown}. Seen by version {facts['model_version']}; report: "
+        f"{facts['reason']}{shown}.{again} Seen by version {facts['model_version']}; report: "
         f"{facts['report']} under the storage root. biometric_retraining is woken now: it decides "
         "from the tables whether to train a challenger, and the gate decides whether that becomes "
         "champion. What to do meanwhile: docs/operations.md, An alarm in the morning.",
@@ -97,7 +99,7 @@ def drift_notice(facts: Mapping[str, Any]) -> Notice:
 
 
 def late_notice(judged: Mapping[str, Any]) -> Notice | None:
-    """The notice that a day has another verdict than before; None where there is no such news.
+    """The notice that a day has another verdict than before; None for an alarm and for no news.
 
     Args:
         judged: day, verdict, before, alarm, p_value, reason and report of a day.
@@ -113,7 +115,7 @@ def late_notice(judged: Mapping[str, Any]) -> Notice | None:
             f"{judged['reason']}. Its verdict stays {before or 'open'}.",
             facts,
         )
-    if before in (None, verdict):
+    if before in (None, verdict) or judged["alarm"]:
         return None
     return Notice(
         "alarm",

@@ -1,9 +1,9 @@
 """Captures that come after the verdict on their day: it is judged again, and nobody misses it."""
 
-import shutil
 from datetime import date, timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
@@ -14,6 +14,7 @@ from biometric_core.stages.monitor import monitor
 from biometric_core.stages.plan_retraining import plan_retraining
 from biometric_core.stages.status import status
 from biometric_core.storage.store import Store
+from biometric_core.tracking.registry import recogniser_folder
 from tests.support.drift_story import (
     CALM,
     PEOPLE,
@@ -113,7 +114,8 @@ def test_a_verdict_from_before_digests_stays(judged: Config) -> None:
     for name in ("captures_digest", "judged_at", "revision", "run_day"):
         place = rows.schema.get_field_index(name)
         none = [None] * rows.num_rows
-        rows = rows.set_column(place, rows.schema.field(name), [none])
+        column = pa.array(none, rows.schema.field(name).type)
+        rows = rows.set_column(place, rows.schema.field(name), column)
     store.replace("drift", rows, "true")
     changed_day(judged, day=CALM, impression=8)
     assert monitor(judged, day=THIRD).late == []
@@ -129,15 +131,12 @@ def test_a_late_day_that_cannot_be_judged_does_not_blind_the_day(tmp_path) -> No
     version = made_champion(config, as_of=at(NEXT))
     decide(config, "promoted", CALM, challenger=version)
     changed_day(config, day=NEXT)
-    before = set(Path(config.mlflow.artifact_root).parent.rglob("model.safetensors"))
-    artifacts = tmp_path / "kept"
-    assert before, "the models' files"
-    oldest = min(before, key=lambda path: path.stat().st_mtime)
-    shutil.move(oldest, artifacts)
+    bundle, _ = recogniser_folder(config, "1")  # of the model that judges the late day
+    bundle.rename(bundle.with_name("elsewhere"))
     try:
         result = monitor(config, day=NEXT)
     finally:
-        shutil.move(artifacts, oldest)
+        bundle.with_name("elsewhere").rename(bundle)
     assert result.verdicts
     (late,) = result.late
     assert (late["day"], late["verdict"], late["alarm"]) == (CALM.isoformat(), None, False)
