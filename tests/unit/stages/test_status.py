@@ -1,9 +1,12 @@
 import re
+import shutil
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from deltalake import write_deltalake
 
 from biometric_core.cli.terminal import show_status
 from biometric_core.history import decisions
@@ -192,6 +195,18 @@ def test_of_a_day_that_was_judged_again_the_newest_verdict_counts(served, capsys
     found = status(served)
     assert found["alarms"] != []
     assert found["replaced"][0]["before"] == "calm"
+
+
+def test_a_table_from_before_days_had_several_verdicts_takes_new_ones(served):
+    store, day = Store.of(served), date(2026, 1, 2)
+    write_verdict(store, day, "alarm")
+    rows, added = store.read("drift"), ["captures_digest", "judged_at", "revision", "run_day"]
+    shutil.rmtree(Path(store.root, "tables", "drift"))
+    write_deltalake(Path(store.root, "tables", "drift"), rows.drop_columns(added))
+    assert status(served)["day"]["verdict"] == "alarm"
+    write_verdict(store, day, "calm", revision=2)
+    assert status(served)["day"]["verdict"] == "calm"
+    assert store.read("drift").num_rows == 2 * rows.num_rows
 
 
 def test_people_read_it_line_by_line(served, capsys):
