@@ -157,6 +157,10 @@ TABLES: Mapping[str, pa.Schema] = {
         verdict=pa.string(),  # a `drift_table.Outcome`
         report=pa.string(),
         raw_p_value=pa.float64(),  # before the correction; null where nothing was tested
+        captures_digest=pa.string(),  # of the watched captures it was judged by; null in older rows
+        judged_at=_TIME,
+        revision=pa.int32(),  # counts the verdicts on the day; null in older rows: the first
+        run_day=pa.date32(),  # whose run judged it, a later day's where captures came late
     ),
     "decisions": _schema(
         decision_id=pa.string(),
@@ -178,7 +182,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "quarantine": ("file_id",),
     "features": ("capture_id", "preprocess_version"),
     "probes": ("capture_id", "model_version", "window"),
-    "drift": ("day", "model_version", "modality", "sensor", "statistic"),
+    "drift": ("day", "model_version", "modality", "sensor", "statistic", "revision"),
     "decisions": ("decision_id",),
 }
 

@@ -5,10 +5,13 @@ with the people they claim to be under the champion, and judges whether the sens
 what the champion knows. On a confirmed alarm the last task tells people and sends the asset event
 `biometric_drift`, which starts `biometric_retraining`; on every other day it is skipped.
 
-A day is judged once: running it again returns what is stored. After a pause only the last day runs
-by itself; a backfill (in the UI, or `airflow backfill create`) judges the days between. Days are
-judged oldest first, whatever is started at once: a run waits while that of an earlier day is under
-way. It doesn't wait for one that has failed: clear that one to make its day up.
+A day is judged once: running it again returns what is stored, unless its captures have changed.
+Each run takes in what came late into the folders of the last `monitoring.late_days` days, and
+judges those days again, before its own; a verdict that changed is told. A folder that isn't there
+is told as well: where nobody came, leave an empty one. Longer pauses: a backfill (in the UI, or
+`airflow backfill create`) judges the days between. Days are judged oldest first, whatever is
+started at once: a run waits while that of an earlier day is under way. It doesn't wait for one that
+has failed: clear that one to make its day up.
 
 | param | meaning |
 | --- | --- |
@@ -16,16 +19,17 @@ way. It doesn't wait for one that has failed: clear that one to make its day up.
 | `force` | judge the day again with the champion of now |
 """
 
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime
 from typing import Any
 
 from airflow.sdk import Param, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
+from biometric_airflow.arrivals import take_in, take_late
 from biometric_airflow.channels import tell
 from biometric_airflow.deadlines import after_interval
 from biometric_airflow.doors import inbox
 from biometric_airflow.intervals import earlier_days_done, monitored_day
-from biometric_airflow.notices import drift_notice
+from biometric_airflow.notices import drift_notice, late_notice, missing_notice
 from biometric_airflow.stages import run_stage
 from biometric_airflow.wiring import DRIFT, HEAVY, cron, dag_defaults, parse_config
 
@@ -58,20 +62,23 @@ def earlier_days() -> bool:
 
 @task
 def ingest() -> dict[str, Any]:
-    """Take in the day's folder of the inbox; skipped, with all that follows, where nobody came."""
-    from biometric_core.config import load_config
-    from biometric_core.errors import EmptySourceError
+    """Take in the day's folder of the inbox, and what came late into those of the days before.
 
-    day = monitored_day(get_current_context())
-    folder = inbox(load_config().storage.inbox) / day.isoformat()
-    if not folder.is_dir():
-        raise AirflowSkipException(f"no captures of {day}: there is no folder {folder}")
-    at = datetime.combine(day, time(), tzinfo=UTC)
-    try:
-        taken = run_stage("ingest", source=str(folder), captured_at=at, kind="inbox")
-    except EmptySourceError as error:
-        raise AirflowSkipException(f"no captures of {day}: {error}") from None
-    return {**taken, "day": day.isoformat()}
+    Skipped, with all that follows, where none of them holds a capture.
+    """
+    from biometric_core.config import load_config
+
+    context = get_current_context()
+    day, config = monitored_day(context), load_config()
+    place, late_days = inbox(config.storage.inbox), config.monitoring.late_days
+    late = take_late(place, day, late_days, context)
+    folder = place / day.isoformat()
+    if not folder.is_dir() and day < datetime.now(UTC).date():
+        tell(missing_notice(day, folder, late_days, context), context)
+    taken = take_in(folder, day)
+    if taken is None and not late:
+        raise AirflowSkipException(f"no captures of {day}: nothing in {folder}")
+    return {**(taken or {}), "day": day.isoformat(), "late": late}
 
 
 @task(**HEAVY)
@@ -91,13 +98,21 @@ def monitor(prepared: dict[str, Any]) -> dict[str, Any]:
 
 @task(outlets=[DRIFT])
 def alert(judged: dict[str, Any]) -> dict[str, Any]:
-    """Tell people and send the asset event on a confirmed alarm; skipped otherwise."""
-    facts = {name: judged[name] for name in FACTS}
-    if not judged["alarm"]:
-        raise AirflowSkipException(f"{facts['day']}: {facts['verdict']}: {facts['reason']}")
+    """Tell people and send the asset event on a confirmed alarm; skipped otherwise.
+
+    Of an earlier day that was judged again it is told as well if another verdict came of it.
+    """
     context = get_current_context()
-    context["outlet_events"][DRIFT].extra = facts
-    tell(drift_notice(facts), context)
+    days = [*judged["late"], judged]
+    for told in filter(None, map(late_notice, days)):
+        tell(told, context)
+    alarms = [one for one in days if one["alarm"]]
+    if not alarms:
+        raise AirflowSkipException(f"{judged['day']}: {judged['verdict']}: {judged['reason']}")
+    for one in alarms:
+        facts = {name: one[name] for name in FACTS}
+        context["outlet_events"][DRIFT].extra = facts  # of the newest, where there are several
+        tell(drift_notice(facts, one["before"]), context)
     return facts
 
 

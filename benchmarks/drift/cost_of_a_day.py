@@ -76,6 +76,7 @@ def _columns(
         "position": ["left"] * len(who),
         "sensor": ["default"] * len(who),
         "captured_at": [datetime(day.year, day.month, day.day, 9, tzinfo=UTC)] * len(who),
+        "source": ["inbox"] * len(who),
         "split": ["test"] * len(who),
         "preprocess_version": [preprocess_version(config)] * len(who),
         "model_version": ["1"] * len(who),

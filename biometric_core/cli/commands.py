@@ -61,7 +61,7 @@ def main(
     """Iris and fingerprint recognition, kept good in production.
 
     A first model by hand:  generate → ingest → preprocess → check → train → evaluate → promote.
-    A day with new captures:  ingest → preprocess → score → monitor.
+    A day with new captures:  ingest --kind inbox → preprocess → score → monitor.
     Airflow calls the same stages; `make run` shows the whole loop.
     """
     del version
@@ -119,6 +119,13 @@ def ingest(
     sensor: Annotated[
         str | None, typer.Option(help="What took those that lie in no folder sensor=NAME.")
     ] = None,
+    kind: Annotated[
+        Literal["folder", "inbox"],
+        typer.Option(
+            help="inbox: captures of a day that came through the doors, watched by `monitor`, as "
+            "what lies in storage.inbox; folder: for training only."
+        ),
+    ] = "folder",
     out: JsonOption = None,
 ) -> None:
     """Check captures and take them in; bad files go to quarantine with their reason."""
@@ -130,6 +137,7 @@ def ingest(
             source=source,
             captured_at=time_of(captured_at, "--captured-at"),
             sensor=sensor,
+            kind=kind,
         ),
         out,
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from biometric_core.cli.invocation import DayOption, JsonOption, day_of, run_stage
-from biometric_core.cli.terminal import hint, show_days, show_status
+from biometric_core.cli.terminal import hint, show_days, show_status, show_verdict
 from biometric_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 operations = typer.Typer()
 
 _NO_CAPTURES = (
-    "no prepared captures of that day: `biometric ingest --captured-at DAY`, `biometric preprocess`"
+    "no prepared captures came through the inbox on that day: `biometric ingest --kind inbox "
+    "--captured-at DAY`, `biometric preprocess`"
 )
 
 
@@ -43,12 +44,15 @@ def monitor(
 ) -> None:
     """Tell whether a day's scored captures have drifted; writes the report.
 
-    Only days are judged, nothing is taken in and nobody is told: that is biometric_monitoring's.
+    Days before it (monitoring.late_days) whose captures came late are judged again. Only days are
+    judged, nothing is taken in and nobody is told: that is biometric_monitoring's.
     """
     from biometric_core.stages.monitor import monitor as stage
 
     if until is None:
-        result = run_stage(lambda config: stage(config, day=day_of(day), force=force), out)
+        result = run_stage(
+            lambda config: stage(config, day=day_of(day), force=force), out, show_verdict
+        )
         hint(not result["verdicts"], f"no verdict: {_NO_CAPTURES}")
         return
 

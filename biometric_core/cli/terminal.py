@@ -22,9 +22,24 @@ def show(record: dict[str, Any]) -> None:
     Console().print(table)
 
 
+def show_verdict(record: dict[str, Any]) -> None:
+    """Print the verdict on a day, and those on earlier days whose captures came late."""
+    late = [f"{day['day']}: {_verdict(day)}" for day in record["late"]]
+    show({**record, "late": late or "no captures of earlier days"})
+
+
 def show_days(record: dict[str, Any]) -> None:
     """Print the verdicts of several days, a line for each."""
-    show({day["day"]: f"{day['verdict']}: {day['reason']}" for day in record["days"]})
+    told = {}
+    for day in record["days"]:
+        told |= {f"{late['day']}, captures came late": _verdict(late) for late in day["late"]}
+        told[day["day"]] = _verdict(day)
+    show(told)
+
+
+def _verdict(day: dict[str, Any]) -> str:
+    before = f" (it was {day['before']})" if day["before"] else ""
+    return f"{day['verdict'] or 'could not be judged'}{before}: {day['reason']}"
 
 
 def show_status(record: dict[str, Any]) -> None:
@@ -36,6 +51,10 @@ def show_status(record: dict[str, Any]) -> None:
         p_value = "" if day["p_value"] is None else f", p {day['p_value']:.2g}"
         since = f", so since {day['since']}" if day["since"] != day["day"] else ""
         told["last day"] = f"{day['day']}: {day['verdict']}{since}{p_value}, report {day['report']}"
+    if record["replaced"]:
+        told["judged again"] = [
+            f"{one['day']}: {one['verdict']}, it was {one['before']}" for one in record["replaced"]
+        ]
     told["alarms"] = [
         f"{one['modality']}, sensor {one['sensor']}: since {one['since']}, "
         f"{one['answered'] or 'not answered yet'}"

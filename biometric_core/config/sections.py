@@ -209,6 +209,7 @@ class Monitoring(Section):
     suspect_alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     confirmation: Literal["either", "at_once", "two_of_three"] = "either"
     cooldown_days: Days = 7
+    late_days: Annotated[int, Field(ge=0, le=60)] = 7  # 0: what was judged is never looked at again
     trend_days: Annotated[int, Field(ge=1, le=60)] = 14
     trend_decay: Annotated[float, Field(gt=0, le=1)] = 0.8
     permutations: Annotated[int, Field(ge=99)] = 1999

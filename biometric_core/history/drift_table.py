@@ -1,11 +1,12 @@
 """The table `drift`: its words, its rows, and its judged days.
 
-Each day has a verdict, since when it is so, and what has moved.
+Each day has a verdict, since when it is so, and what has moved. A day whose captures changed is
+judged again: all its verdicts stay in the table, and the newest one counts.
 """
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -66,6 +67,11 @@ class JudgedDay:
         model_version: the model that judged it; the newest where several did.
         report: its HTML, relative to the storage root.
         rows: the verdicts on modalities and sensors.
+        captures_digest: of the watched captures it was judged by; None in older rows.
+        judged_at: when; None likewise.
+        run_day: the day whose run judged it; None likewise.
+        revision: 1 for the first verdict on the day.
+        replaced: the verdict before this one; None where it is the first.
     """
 
     day: date
@@ -75,18 +81,64 @@ class JudgedDay:
     model_version: str
     report: str | None
     rows: list[Row]
+    captures_digest: str | None = None
+    judged_at: datetime | None = None
+    run_day: date | None = None
+    revision: int = 1
+    replaced: str | None = None
 
 
-def judged_days(store: Store) -> list[JudgedDay]:
-    """All days that were judged, oldest first."""
-    rows: list[Row] = store.read("drift").to_pylist()
+def read_rows(
+    store: Store, first: date | None = None, last: date | None = None, *, every: bool = False
+) -> list[Row]:
+    """Rows of the table: of each day those of its newest verdict.
+
+    Args:
+        store: of the table.
+        first: only of days from this one on.
+        last: only of days up to this one.
+        every: those of the verdicts that were replaced as well.
+    """
+    chosen = pc.scalar(True)
+    if first is not None:
+        chosen &= pc.field("day") >= first
+    if last is not None:
+        chosen &= pc.field("day") <= last
+    rows: list[Row] = store.read("drift", filter=chosen).to_pylist()
+    if every:
+        return rows
+    newest: dict[date, int] = {}
+    for row in rows:
+        newest[row["day"]] = max(newest.get(row["day"], 0), _revision(row))
+    return [row for row in rows if _revision(row) == newest[row["day"]]]
+
+
+def _revision(row: Row) -> int:
+    return row["revision"] or 1
+
+
+def judged_days(
+    store: Store, first: date | None = None, last: date | None = None
+) -> list[JudgedDay]:
+    """All days that were judged, oldest first, each with its newest verdict."""
+    rows = read_rows(store, first, last, every=True)
     of_day = by_day(row for row in rows if row["verdict"] in SEVERITY)
     days: list[JudgedDay] = []
     for day in sorted(of_day):
-        found = _judged(day, of_day[day])
+        found = _newest(day, of_day[day])
         alike = days and _kind(days[-1].verdict) == _kind(found.verdict)
         days.append(replace(found, since=days[-1].since) if alike else found)
     return days
+
+
+def _newest(day: date, rows: list[Row]) -> JudgedDay:
+    """The newest verdict on a day, which knows the one before it."""
+    *before, last = sorted({_revision(row) for row in rows})
+    found = _judged(day, [row for row in rows if _revision(row) == last])
+    if not before:
+        return found
+    earlier = _judged(day, [row for row in rows if _revision(row) == before[-1]])
+    return replace(found, replaced=earlier.verdict)
 
 
 def _judged(day: date, rows: list[Row]) -> JudgedDay:
@@ -102,6 +154,10 @@ def _judged(day: date, rows: list[Row]) -> JudgedDay:
         model_version=version,
         report=whole["report"],
         rows=[row for row in rows if row["statistic"] != DAY],
+        captures_digest=whole["captures_digest"],
+        judged_at=whole["judged_at"],
+        run_day=whole["run_day"],
+        revision=_revision(whole),
     )
 
 
@@ -135,11 +191,8 @@ def rows_of(
     store: Store, first: date, last: date | None = None, version: str | None = None
 ) -> list[Row]:
     """The rows of a day, or from it to another, by one model version or by all."""
-    chosen = (pc.field("day") >= first) & (pc.field("day") <= (last or first))
-    if version is not None:
-        chosen &= pc.field("model_version") == version
-    found: list[Row] = store.read("drift", filter=chosen).to_pylist()
-    return found
+    found = read_rows(store, first, last or first)
+    return [row for row in found if version in (None, row["model_version"])]
 
 
 def moved(rows: Iterable[Row]) -> set[Sensor]:

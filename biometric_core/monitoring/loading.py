@@ -14,6 +14,7 @@ from biometric_core.history.drift_table import MEASURES
 from biometric_core.imaging.preparation import preprocess_version
 from biometric_core.monitoring.permutation_tests import design
 from biometric_core.monitoring.scoring_model import ScoringModel
+from biometric_core.monitoring.watched import IS_WATCHED
 from biometric_core.monitoring.windows import (
     CURRENT,
     REFERENCE,
@@ -103,12 +104,13 @@ def _read(store: Store, config: Config, day: date, model: ScoringModel) -> _Tabl
         subject = str_array(captures["subject_id"].to_pylist())
         enough = config.monitoring.min_subjects
         before = pa.array(renewed(known.to_numpy(), old, each, subject, enough))
+    watched = captures.filter(IS_WATCHED)
     return _Tables(
         reference=_probes(store, model, reference, captures),
-        current=_probes(store, model, current, captures),
+        current=_probes(store, model, current, watched),
         before=captures.filter(before),
-        attempts=captures.filter(
-            pc.and_(pc.invert(known), pc.greater_equal(captures["day"], first))
+        attempts=watched.filter(
+            pc.and_(pc.invert(watched["known"]), pc.greater_equal(watched["day"], first))
         ),
     )
 

@@ -4,7 +4,8 @@ Two windows are scored the same way, so that drift statistics compare like with 
 
 * the reference: of each identity one capture that was there when the model was trained, but that
   it was not trained on: the reserved captures of training subjects, the latest of everybody else;
-* the day's captures.
+* the day's watched captures (`watched.py`). Those of a training source are enrolled like any that
+  came earlier, from the day after on.
 
 An identity is enrolled with its earliest captures, the same for both windows and at most
 `ENROLMENT_CAPTURES`: a template of more captures scores higher, which is no news about the sensor.
@@ -52,6 +53,7 @@ def assign_roles(
     *,
     answered: Sequence[Change] = (),
     enough: int = 1,
+    watched: BoolArray | None = None,
 ) -> Roles:
     """Decide what each capture of one modality is used for.
 
@@ -65,6 +67,7 @@ def assign_roles(
         answered: drifts that the model has answered: of sensors that moved the reference then
             begins on the day, for what came before is another sensor.
         enough: subjects that a sensor's renewed reference needs; with fewer it holds everything.
+        watched: bool, (N,); captures that may be the day's; all when None.
     """
     start, end = (utc64(start_of(d)) for d in (day, day + timedelta(days=1)))
     identity = captures.identity
@@ -75,6 +78,8 @@ def assign_roles(
     earlier = later & (captures.captured_at < start)
     enrolled = gallery | _enrolled(identity, order, earlier)
     today = ~known & (captures.captured_at >= start) & (captures.captured_at < end)
+    if watched is not None:
+        today &= watched
     fresh = today & ~np.isin(identity, identity[enrolled])
     first = _enrolled(identity, order, fresh, spare=1)  # at least one capture stays a probe
     reference = _without_outdated(captures, held_out, answered, enough)

@@ -14,6 +14,7 @@ from biometric_core.history import decisions
 from biometric_core.history.changes import Change
 from biometric_core.history.decisions import PROMOTED, ROLLED_BACK
 from biometric_core.monitoring.roles import utc64
+from biometric_core.monitoring.watched import IS_WATCHED
 from biometric_core.schemas import start_of, utc
 from biometric_core.storage.store import Store
 from biometric_core.tracking import registry
@@ -70,7 +71,7 @@ def scoring_model(config: Config, store: Store, day: date) -> ScoringModel:
     start = start_of(day)
     taken = pc.field("captured_at")
     during = (taken >= start) & (taken < start + timedelta(days=1))
-    captures = store.read("captures", ["capture_id", "captured_at"], during)
+    captures = store.read("captures", ["capture_id", "captured_at"], during & IS_WATCHED)
     ids = str_array(captures["capture_id"].to_pylist())
     times = captures["captured_at"].to_numpy().astype("datetime64[us]")
     newest = _as_scoring_model(champion, history)

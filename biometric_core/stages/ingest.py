@@ -23,6 +23,7 @@ from biometric_core.data.namespaces import kind_of, namespace_of, remarks
 from biometric_core.data.pseudonyms import Pseudonymiser, another_key
 from biometric_core.data.splits import assign, stored_splits
 from biometric_core.errors import CaptureRefused, ConfigError, DataError
+from biometric_core.monitoring.watched import TAKEN_OTHERWISE, taken_otherwise
 from biometric_core.parallel.progress import track
 from biometric_core.parallel.thread_limits import usable_cores
 from biometric_core.parallel.windowed import map_threads
@@ -91,7 +92,7 @@ def ingest(
         captured_at: when they were taken, 1970 to 2100, UTC without a zone; now when None.
         sensor: what took those in no folder of a sensor; None: the source's own folder says, or
             `source.sensor`.
-        kind: kind of source for the record; never a name or path.
+        kind: kind of source for the record, never a name or path; `inbox` is what is watched.
 
     Raises:
         SourceError: the source is missing, empty, no data set, or a sensor's with no fit name.
@@ -159,7 +160,7 @@ class _Run:
         self.accepted: list[tuple[PurePath, str]] = []  # path and content
         self.quarantine: list[dict[str, Any]] = []
         self.met: set[str] = set()  # subjects of the source
-        self.seen = self.added = self.known = self.quarantined = 0
+        self.seen = self.added = self.known = self.quarantined = self.unwatched = 0
         self.reasons: Counter[str] = Counter()
 
     def take_all(self) -> IngestResult:
@@ -238,6 +239,8 @@ class _Run:
             "quarantine", _table("quarantine", self.quarantine)
         )
         self._release()
+        contents = [content for _, content in self.accepted]
+        self.unwatched += taken_otherwise(self.store, self.record["source"], contents)
         self.fresh, self.accepted, self.quarantine = [], [], []
 
     def _release(self) -> None:
@@ -280,6 +283,8 @@ class _Run:
                 "person there as well, by the spelling of now, and stay so",
                 *(len(respelled), len(self.intake.doubled)),
             )
+        if self.unwatched:
+            _log.warning(TAKEN_OTHERWISE, self.unwatched)
         if self.added and not self.names.require(self.store):
             _log.warning(
                 "whether the pseudonym key is the one that %s was made with can't be told: nobody "

@@ -30,6 +30,7 @@ from biometric_core.history.drift_table import (
     Row,
     moved,
     moved_during,
+    read_rows,
     rows_of,
     sensor_of,
 )
@@ -99,7 +100,7 @@ def plan_retraining(config: Config, *, trigger: str, force: bool = False) -> Ret
 
 def _judged_days(store: Store) -> list[Row]:
     """The verdicts on days as a whole, oldest first."""
-    found: list[Row] = store.read("drift", filter=pc.field("statistic") == DAY).to_pylist()
+    found = [row for row in read_rows(store) if row["statistic"] == DAY]
     return sorted(found, key=lambda row: row["day"])
 
 

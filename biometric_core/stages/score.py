@@ -15,6 +15,7 @@ from biometric_core.data.capture_sets import CaptureSet, load_captures
 from biometric_core.monitoring.claims import Claims, compare_claims
 from biometric_core.monitoring.roles import Roles, assign_roles
 from biometric_core.monitoring.scoring_model import ScoringModel, scoring_model
+from biometric_core.monitoring.watched import watched_ids
 from biometric_core.monitoring.windows import CURRENT, ENROLLED, REFERENCE
 from biometric_core.schemas import TABLES, Float32Array, IntArray
 from biometric_core.storage.private import owner_only
@@ -39,7 +40,7 @@ class ScoreResult:
 
 @owner_only()
 def score(config: Config, *, day: date, model: ScoringModel | None = None) -> ScoreResult:
-    """Score a day with the champion; running it again adds nothing.
+    """Score a day's watched captures with the champion; running it again adds nothing.
 
     A day that the champion was trained on is scored by the one before it. Embeddings of
     enrolled captures are kept as well: each is made once for a model.
@@ -81,7 +82,10 @@ def _roles(
 ) -> Roles:
     known = model.known(store, captures.capture_id, captures.captured_at)
     enough = config.monitoring.min_subjects
-    return assign_roles(captures, known, day, answered=model.answered, enough=enough)
+    watched = np.isin(captures.capture_id, watched_ids(store, day))
+    return assign_roles(
+        captures, known, day, answered=model.answered, enough=enough, watched=watched
+    )
 
 
 def _score_modality(

@@ -26,6 +26,7 @@ from biometric_core.tracking.client import tracking_uri
 from biometric_core.tracking.registry import Version
 
 _LAST_DECISIONS = 5
+_LAST_REPLACED = 5
 _SHOWN_TAGS = ("iris_eer", "fingerprint_eer", "fused_eer")
 
 
@@ -38,6 +39,7 @@ def status(config: Config) -> dict[str, Any]:
         (name), `champion`, `challenger`, `previous` (each None or version, run, since,
         error rates), `day` (the last judged one: verdict, since when, p-value, model version,
         report; None before the first), `verdicts` (its worst of each modality and sensor),
+        `replaced` (the last five days that were judged again: verdict, the one before, when),
         `alarms` (what stands: modality, sensor, since, and the decision that answered it),
         `retraining` (None without a champion, or whether it is due, and why), `decisions` (the
         last five, newest first), `tables` (rows by name), `problem` (None, or why MLflow didn't
@@ -54,6 +56,7 @@ def status(config: Config) -> dict[str, Any]:
         **models,
         "day": _day(days),
         "verdicts": of_sensors(days),
+        "replaced": _replaced(days),
         "alarms": _alarms(days, history),
         "retraining": _retraining(config, models, problem),
         "decisions": [_shown(one) for one in reversed(history[-_LAST_DECISIONS:])],
@@ -112,6 +115,20 @@ def _day(days: list[JudgedDay]) -> dict[str, Any] | None:
         "model_version": last.model_version,
         "report": last.report,
     }
+
+
+def _replaced(days: list[JudgedDay]) -> list[dict[str, Any]]:
+    """Days whose verdict took the place of an earlier one, newest first."""
+    found = [one for one in reversed(days) if one.replaced]
+    return [
+        {
+            "day": one.day.isoformat(),
+            "verdict": one.verdict,
+            "before": one.replaced,
+            "judged_at": one.judged_at.isoformat() if one.judged_at else None,
+        }
+        for one in found[:_LAST_REPLACED]
+    ]
 
 
 def _alarms(days: list[JudgedDay], history: list[decisions.Decision]) -> list[dict[str, Any]]:

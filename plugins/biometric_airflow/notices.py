@@ -1,9 +1,11 @@
-"""What people are told: a failure, a missed deadline, a drift alarm, a decision.
+"""What people are told: failures, what is late or missing, drift alarms, decisions.
 
 Every notice is one that a person can act on: what happened, where, and what to do.
 """
 
 from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -75,22 +77,99 @@ class DeadlineNotice(BaseNotifier):
         tell(notice, context)
 
 
-def drift_notice(facts: Mapping[str, Any]) -> Notice:
+def drift_notice(facts: Mapping[str, Any], before: str | None = None) -> Notice:
     """The notice of a confirmed drift alarm.
 
     Args:
         facts: what the asset event carries: day, verdict, p_value, reason, report, model_version.
+        before: the verdict on the day that this one replaced.
     """
+    again = f" The day was judged again with all its captures; it was {before}." if before else ""
     p_value = facts["p_value"]
     shown = "" if p_value is None else f" (p = {p_value:.2g})"
     return Notice(
         "alarm",
         f"drift alarm of {facts['day']}",
-        f"{facts['reason']}{shown}. Seen by version {facts['model_version']}; report: "
+        f"{facts['reason']}{shown}.{again} Seen by version {facts['model_version']}; report: "
         f"{facts['report']} under the storage root. biometric_retraining is woken now: it decides "
         "from the tables whether to train a challenger, and the gate decides whether that becomes "
         "champion. What to do meanwhile: docs/operations.md, An alarm in the morning.",
         dict(facts),
+    )
+
+
+def late_notice(judged: Mapping[str, Any]) -> Notice | None:
+    """The notice that a day has another verdict than before; None for an alarm and for no news.
+
+    Args:
+        judged: day, verdict, before, alarm, p_value, reason and report of a day.
+    """
+    day, before, verdict = judged["day"], judged["before"], judged["verdict"]
+    names = ("day", "before", "verdict", "p_value", "reason", "report")
+    facts = {name: judged[name] for name in names}
+    if verdict is None:
+        return Notice(
+            "failure",
+            f"{day} can't be judged again",
+            f"Captures of {day} came late, and the day can't be judged by them: "
+            f"{judged['reason']}. Its verdict stays {before or 'open'}.",
+            facts,
+        )
+    if before in (None, verdict) or judged["alarm"]:
+        return None
+    return Notice(
+        "alarm",
+        f"the verdict on {day} is {verdict}, it was {before}",
+        f"The day was judged again, with all its captures: {judged['reason']}. Report: "
+        f"{judged['report']} under the storage root; both verdicts are in the drift table.",
+        facts,
+    )
+
+
+def missing_notice(day: date, folder: Path, late_days: int, context: Mapping[str, Any]) -> Notice:
+    """The notice that no folder of a day had come when its run looked for it.
+
+    Args:
+        day: the day.
+        folder: of the inbox, where its captures should be.
+        late_days: `monitoring.late_days`.
+        context: of the run.
+    """
+    then = (
+        f"If it comes within {late_days} days, the next run takes it in and judges the day."
+        if late_days
+        else "monitoring.late_days is 0: if it comes, run the day by hand."
+    )
+    run = context["dag_run"]
+    return Notice(
+        "deadline",
+        f"no captures of {day} have come",
+        f"There is no folder {folder}, so the day has no verdict. {then} Ask whoever delivers it; "
+        "where nobody came on that day, an empty folder says so, and nobody is told.",
+        {
+            "day": day.isoformat(),
+            "folder": str(folder),
+            "run": run.run_id,
+            "link": _link(run.dag_id, run.run_id),
+        },
+    )
+
+
+def unreadable_notice(day: date, folder: Path, reason: str) -> Notice:
+    """The notice that a folder of an earlier day can't be taken in.
+
+    Args:
+        day: the earlier day.
+        folder: of the inbox.
+        reason: why.
+    """
+    return Notice(
+        "failure",
+        f"the captures of {day} can't be taken in",
+        f"{' '.join(reason.split())[:_LONGEST_REASON]} (folder {folder}). The run goes on with its "
+        "own day. Mend the folder: the next run takes it in, as long as the day is one of "
+        "monitoring.late_days.",
+        {"day": day.isoformat(), "folder": str(folder)},
     )
 
 

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from biometric_core.cli.commands import app
 from biometric_core.config import Config
+from biometric_core.history.drift_table import read_rows
 from biometric_core.storage.store import Store
 from tests.dags.conftest import Runner, World
 
@@ -25,15 +26,25 @@ def inbox(world: World, copied: Config) -> Path:
 
 
 def verdicts(config: Config) -> list[dict[str, Any]]:
-    """All that was found, but where the report is."""
-    rows = Store.of(config).read("drift").to_pylist()
-    kept = [{name: value for name, value in row.items() if name != "report"} for row in rows]
+    """All that was found, but where the report is and when it was judged."""
+    other = ("report", "judged_at", "revision", "run_day")
+    rows = read_rows(Store.of(config))
+    kept = [{name: row[name] for name in row if name not in other} for row in rows]
     return sorted(kept, key=str)
 
 
 def forget(config: Config) -> None:
     for table in ("drift", "probes"):
         Store.of(config).delete(table, "true")
+
+
+def forget_captures(config: Config, day: date) -> None:
+    """As if they had never been taken in: else the next run would judge their day."""
+    store = Store.of(config)
+    rows = store.read("captures", ["capture_id", "captured_at"]).to_pylist()
+    ids = [f"'{row['capture_id']}'" for row in rows if row["captured_at"].date() == day]
+    assert ids
+    store.delete("captures", f"capture_id IN ({', '.join(ids)})")
 
 
 def test_a_backfill_gives_the_verdicts_of_the_days(
@@ -61,6 +72,7 @@ def test_a_day_that_failed_is_made_up_for(
         run_dag.of_day("biometric_monitoring", date.fromisoformat(day))
     undisturbed = verdicts(copied)
     forget(copied)
+    forget_captures(copied, failing)
     captures = inbox / failing.isoformat()
     captures.rename(inbox / "kept")
     broken = captures / "iris" / "001_L_05.png"

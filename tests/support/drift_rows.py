@@ -20,10 +20,14 @@ def write_verdict(
     sensor: str = "default",
     shift: float = -2.0,
     report: str = "reports/none.html",
+    **columns: Any,
 ) -> None:
-    """A verdict on a day: of one modality and sensor whose scores have moved, and of the day."""
+    """A verdict on a day: of one modality and sensor whose scores have moved, and of the day.
+
+    `columns` are those that older versions left empty: revision, captures_digest, run_day.
+    """
     p_value = {"alarm": 0.001, "standing": 0.001, "suspect": 0.03}.get(verdict, 0.5)
-    common: dict[str, Any] = {"day": day, "model_version": version, "report": report}
+    common: dict[str, Any] = {"day": day, "model_version": version, "report": report, **columns}
     tested = common | {"p_value": p_value, "threshold": 0.01, "subjects": 12}
     # The cooldown is the day's: of the modality a standing alarm is an alarm.
     own = "alarm" if verdict == "standing" else verdict

@@ -67,6 +67,7 @@ def failures(config: Config, day: date, count: int) -> None:
         "position": ["left"] * count,
         "sensor": ["default"] * count,
         "captured_at": [at(day)] * count,
+        "source": ["inbox"] * count,
     }
     features = common | {
         "preprocess_version": [preprocess_version(config)] * count,

@@ -67,6 +67,7 @@ def fill(
     sensor: str = "default",
     noise: float = 25.0,
     modalities: tuple[Modality, ...] = tuple(Modality),
+    source: str = "inbox",
 ) -> None:
     """Add captures: every identity has a pattern of its own, every impression its own noise."""
     store, captures, features = Store.of(config), [], []
@@ -76,7 +77,8 @@ def fill(
         images = _images(config, subject, modality, impressions, noise)
         for impression, image in zip(impressions, images, strict=True):
             capture = _capture(subject, modality, impression, image)
-            captures.append({**capture, "sensor": sensor, "captured_at": day})
+            record = {"sensor": sensor, "captured_at": day, "source": source}
+            captures.append(capture | record)
             features.append(_feature(capture, image, preprocess_version(config)))
     _append(store, "captures", captures)
     _append(store, "features", features)

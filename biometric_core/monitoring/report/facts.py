@@ -10,7 +10,6 @@ from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 
 from biometric_core.history import drift_table
 from biometric_core.history.changes import Sensor, named
@@ -24,6 +23,7 @@ from biometric_core.history.drift_table import (
     SEVERITY,
     SHARPNESS,
     UNIDENTIFIED,
+    JudgedDay,
     Outcome,
     by_day,
     sensor_of,
@@ -107,6 +107,7 @@ class Facts:
         calm: names of those that are.
         unjudged: names of those with too few people.
         last_alarm: the last day before this one whose verdict was an alarm.
+        replaced: the verdict whose place this one takes; None where it is the first on the day.
     """
 
     day: date
@@ -117,6 +118,7 @@ class Facts:
     calm: list[str]
     unjudged: list[str]
     last_alarm: date | None
+    replaced: JudgedDay | None = None
 
     @property
     def headline(self) -> str:
@@ -133,9 +135,22 @@ class Facts:
 
     @property
     def quiet(self) -> list[str]:
-        """What is calm and what could not be judged, a sentence each."""
+        """What is calm, what could not be judged, which verdict it replaces; a sentence each."""
         told = {"Calm": self.calm, "Too few people to judge": self.unjudged}
-        return [f"{what}: {'; '.join(names)}." for what, names in told.items() if names]
+        found = [f"{what}: {'; '.join(names)}." for what, names in told.items() if names]
+        return [*found, self.replacement] if self.replaced else found
+
+    @property
+    def replacement(self) -> str:
+        """That this is not the first verdict on the day; empty where it is."""
+        if self.replaced is None:
+            return ""
+        at = (
+            f", judged {self.replaced.judged_at:%Y-%m-%d %H:%M} UTC"
+            if self.replaced.judged_at
+            else ""
+        )
+        return f"The day was judged again; this replaces the verdict {self.replaced.verdict}{at}."
 
     @property
     def sentences(self) -> list[str]:
@@ -165,17 +180,17 @@ def rows_of(
 
 def earlier_rows(store: Store, day: date) -> list[Row]:
     """Rows of the year before a day, oldest first."""
-    during = (pc.field("day") < day) & (pc.field("day") >= day - _LOOK_BACK)
-    rows: list[Row] = store.read("drift", filter=during).sort_by("day").to_pylist()
-    return rows
+    rows = drift_table.read_rows(store, day - _LOOK_BACK, day - timedelta(days=1))
+    return sorted(rows, key=lambda row: row["day"])
 
 
-def facts(rows: Sequence[Row], earlier: Sequence[Row]) -> Facts:
+def facts(rows: Sequence[Row], earlier: Sequence[Row], replaced: JudgedDay | None = None) -> Facts:
     """Put a day into words.
 
     Args:
         rows: of the day, at least one.
         earlier: of the days before, oldest first.
+        replaced: the verdict whose place this one takes.
     """
     groups, version = by_group(rows), rows[0]["model_version"]
     outcomes = {name: outcome(found) for name, found in groups.items()}
@@ -191,6 +206,7 @@ def facts(rows: Sequence[Row], earlier: Sequence[Row]) -> Facts:
         calm=[named(name) for name, found in outcomes.items() if found == Outcome.CALM],
         unjudged=[named(name) for name, found in outcomes.items() if found == Outcome.NOT_ENOUGH],
         last_alarm=max(alarm_days(history), default=None),
+        replaced=replaced,
     )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from biometric_core.config import Config, Monitoring
-from biometric_core.history.drift_table import Outcome
+from biometric_core.history.drift_table import JudgedDay, Outcome
 from biometric_core.monitoring.report import evidently_metrics, evidently_views
 from biometric_core.monitoring.report.facts import Facts, Row, earlier_rows, facts, rows_of
 from biometric_core.monitoring.report.table import COLUMNS, TableRow, logged, table
@@ -40,6 +40,8 @@ def write_report(
     version: str,
     groups: Sequence[Group],
     verdicts: Sequence[Verdict],
+    *,
+    replaced: JudgedDay | None = None,
 ) -> str:
     """Write `reports/<day>/drift.html` and `.json`, a run of the workspace and one of MLflow.
 
@@ -53,6 +55,7 @@ def write_report(
         version: the model that looked at it.
         groups: the day's probes.
         verdicts: what was found, the day as a whole among it.
+        replaced: the verdict whose place this one takes; None where it is the first on the day.
 
     Returns:
         Path of the HTML, relative to the storage root.
@@ -63,7 +66,7 @@ def write_report(
     """
     settings = config.monitoring
     rows, earlier = rows_of(day, version, groups, verdicts), earlier_rows(store, day)
-    told, looked_at = facts(rows, earlier), table(groups, rows)
+    told, looked_at = facts(rows, earlier, replaced), table(groups, rows)
     snapshot = _snapshot(config, told, rows, looked_at, groups)
     trend = trend_picture(store, rows, earlier, settings)
     examples = worst_probes(store, config, day, version, groups)

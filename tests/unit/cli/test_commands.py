@@ -83,6 +83,17 @@ def test_captures_were_taken_at_a_time_in_utc_or_in_the_zone_it_names(monkeypatc
     assert found == [taken]
 
 
+def test_captures_of_a_day_are_told_from_those_for_training(monkeypatch):
+    found = []
+    monkeypatch.setattr(
+        "biometric_core.stages.ingest.ingest", lambda config, *, kind, **_: found.append(kind) or {}
+    )
+    for arguments in ((), ("--kind", "inbox")):
+        assert run("ingest", "--source", "any", *arguments).exit_code == 0
+    assert found == ["folder", "inbox"]
+    assert run("ingest", "--source", "any", "--kind", "door").exit_code == 2
+
+
 def test_errors_are_one_line_without_a_traceback(tmp_path):
     result = run(
         "--set", f"storage.root={tmp_path}", "ingest", "--source", str(tmp_path / "absent")

@@ -100,6 +100,18 @@ def test_a_day_handed_over_by_hand_is_of_the_inbox(config, tmp_path):
     assert set(Store.of(config).read("captures")["source"].to_pylist()) == {"folder", "inbox"}
 
 
+def test_what_a_training_source_had_brought_before_the_inbox_is_told(config, tmp_path, caplog):
+    take(config, write_folder(tmp_path / "source", FLAT))
+    day = write_folder(Path(config.storage.inbox, "2026-01-05"), {**FLAT, **OTHER})
+    take(config, day)
+    told = f"{len(FLAT)} of these captures had been taken in by a training source before"
+    assert told in caplog.text
+    caplog.clear()
+    take(config, write_folder(Path(config.storage.inbox, "2026-01-06"), OTHER))
+    take(config, write_folder(tmp_path / "again", FLAT))
+    assert "training source before" not in caplog.text
+
+
 def test_the_inbox_stays_with_its_people_when_others_come_in(config, tmp_path):
     take(config, write_folder(tmp_path / "source", FLAT))
     day = write_folder(tmp_path / "inbox/2026-01-05", {"iris/1_R_01.bmp": image(9)})

@@ -11,7 +11,13 @@ import pytest
 from biometric_core.config import Monitoring
 from biometric_core.history import drift_table
 from biometric_core.history.drift_table import DAY as WHOLE_DAY
-from biometric_core.history.drift_table import FAILURE_RATE, MEASURES, TESTED, UNIDENTIFIED
+from biometric_core.history.drift_table import (
+    FAILURE_RATE,
+    MEASURES,
+    TESTED,
+    UNIDENTIFIED,
+    read_rows,
+)
 from biometric_core.monitoring.loading import load_groups, window
 from biometric_core.monitoring.scoring_model import scoring_model
 from biometric_core.monitoring.verdicts import judge_day
@@ -72,7 +78,7 @@ def test_an_ordinary_day_is_calm_and_a_changed_sensor_alarms(tmp_path) -> None:
     assert monitor(config, day=CHANGED) == again
 
 
-def test_judging_again_replaces_the_rows_of_the_day(tmp_path) -> None:
+def test_judging_again_replaces_the_verdict_of_the_day_and_keeps_it(tmp_path) -> None:
     config = system(tmp_path)
     calm_day(config, newcomers=0)
     first = monitor(config, day=CALM)
@@ -80,8 +86,13 @@ def test_judging_again_replaces_the_rows_of_the_day(tmp_path) -> None:
     forced = monitor(stricter, day=CALM, force=True)
     assert forced.p_value is None
     assert not forced.reused
-    assert Store.of(config).read("drift").num_rows == len(forced.verdicts)
-    assert monitor(config, day=CALM, force=True).verdicts == first.verdicts
+    assert (forced.before, forced.verdict) == (first.verdict, "not_enough_subjects")
+    assert len(read_rows(Store.of(config))) == len(forced.verdicts)
+    again = monitor(config, day=CALM, force=True)
+    assert again.verdicts == first.verdicts
+    rows = read_rows(Store.of(config), every=True)
+    assert len(rows) == sum(len(one.verdicts) for one in (first, forced, again))
+    assert {row["revision"] for row in rows} == {1, 2, 3}
 
 
 def test_a_day_without_captures_has_no_verdict_and_stays_open(tmp_path) -> None:

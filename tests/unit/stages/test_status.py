@@ -1,9 +1,12 @@
 import re
+import shutil
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from deltalake import write_deltalake
 
 from biometric_core.cli.terminal import show_status
 from biometric_core.history import decisions
@@ -173,6 +176,37 @@ def test_of_a_day_that_two_models_judged_the_newer_ones_verdict_counts(served):
     write_verdict(store, date(2026, 1, 1), "calm", version="10")
     found = status(served)
     assert (found["day"]["verdict"], found["day"]["model_version"]) == ("calm", "10")
+
+
+def test_of_a_day_that_was_judged_again_the_newest_verdict_counts(served, capsys):
+    store = Store.of(served)
+    write_verdict(store, date(2026, 1, 1), "calm")  # as older versions wrote it: no revision
+    write_verdict(store, date(2026, 1, 2), "alarm")
+    write_verdict(store, date(2026, 1, 2), "calm", revision=2)
+    found = status(served)
+    assert (found["day"]["verdict"], found["day"]["since"]) == ("calm", "2026-01-01")
+    assert found["alarms"] == []
+    assert found["retraining"]["reason"] == "no drift alarm"
+    (replaced,) = found["replaced"]
+    assert (replaced["day"], replaced["before"]) == ("2026-01-02", "alarm")
+    show_status(found)
+    assert "2026-01-02: calm, it was alarm" in capsys.readouterr().out
+    write_verdict(store, date(2026, 1, 2), "alarm", revision=3)
+    found = status(served)
+    assert found["alarms"] != []
+    assert found["replaced"][0]["before"] == "calm"
+
+
+def test_a_table_from_before_days_had_several_verdicts_takes_new_ones(served):
+    store, day = Store.of(served), date(2026, 1, 2)
+    write_verdict(store, day, "alarm")
+    rows, added = store.read("drift"), ["captures_digest", "judged_at", "revision", "run_day"]
+    shutil.rmtree(Path(store.root, "tables", "drift"))
+    write_deltalake(Path(store.root, "tables", "drift"), rows.drop_columns(added))
+    assert status(served)["day"]["verdict"] == "alarm"
+    write_verdict(store, day, "calm", revision=2)
+    assert status(served)["day"]["verdict"] == "calm"
+    assert store.read("drift").num_rows == 2 * rows.num_rows
 
 
 def test_people_read_it_line_by_line(served, capsys):

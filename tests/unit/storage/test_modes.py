@@ -66,7 +66,8 @@ def test_a_whole_store_is_the_owners_alone(tmp_path, umask):
     register(config, run_id=run_id)
     promote(config, version=None)
     new = drawn_source(tmp_path / "new", subjects=8, impressions=4, fingers=False)
-    ingest(config, source=str(new), captured_at=datetime(2026, 1, 5, tzinfo=UTC))
+    taken = datetime(2026, 1, 5, tzinfo=UTC)
+    ingest(config, source=str(new), captured_at=taken, kind="inbox")
     preprocess(config)
     assert monitor(config, day=DAY).report
     predict(config, source=str(source), out=str(tmp_path / "told" / "out.delta"))
