@@ -16,15 +16,21 @@ from biometric_core.storage.store import Store
 
 
 def failures_to_acquire(
-    store: Store, config: Config, *, trained: Collection[str] = (), as_of: datetime | None = None
+    store: Store,
+    config: Config,
+    *,
+    trained: Collection[str] = (),
+    as_of: datetime | None = None,
+    prepared_by: str | None = None,
 ) -> dict[str, dict[str, Any] | None]:
     """Failure-to-acquire rate of the test subjects' captures.
 
     Args:
         store: where the tables are.
-        config: decides the preprocessing version.
+        config: decides the preprocessing version where nobody does.
         trained: subjects that are left out.
         as_of: only captures taken before this time; all when None.
+        prepared_by: preprocessing version, a model's own; that of `config` when None.
 
     Returns:
         By modality `captures` (that preprocessing has seen), `failed`, `rate` and `reasons` (how
@@ -38,8 +44,8 @@ def failures_to_acquire(
         test if earlier is None else test & earlier,
     )
     others = pc.invert(pc.is_in(captures["subject_id"], pa.array(list(trained), pa.string())))
-    version = pc.field("preprocess_version") == preprocess_version(config)
-    features = store.read("features", ["capture_id", "modality", "failure"], version)
+    own = pc.field("preprocess_version") == (prepared_by or preprocess_version(config))
+    features = store.read("features", ["capture_id", "modality", "failure"], own)
     rows = captures.filter(others).join(features, keys="capture_id", join_type="inner")
     return {m.value: _rate(rows.filter(pc.equal(rows["modality"], m.value))) for m in Modality}
 

@@ -21,12 +21,12 @@ from biometric_core.evaluation.latency import latency
 from biometric_core.evaluation.report import Evidence, Written, facts_of, write_report
 from biometric_core.promotion.release import check_release
 from biometric_core.recogniser import Recogniser
-from biometric_core.recogniser.recogniser import require_preprocessing
 from biometric_core.schemas import Modality, Split
 from biometric_core.storage.files import atomic_write, writable
 from biometric_core.storage.private import owner_only
 from biometric_core.storage.store import Store
 from biometric_core.tracking import bundle, runs
+from biometric_core.tracking.own_preparation import prepare_for
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,12 @@ def evaluate(config: Config, *, run_id: str, as_of: datetime | None = None) -> E
 
     Raises:
         DataError: there are no captures of test subjects.
-        ModelError: the run has no usable recogniser, or it needs another preprocessing.
+        ModelError: the run has no usable recogniser, or captures can't be prepared as it needs.
     """
     recogniser = Recogniser.load(runs.download_recogniser(config, run_id))
-    require_preprocessing(recogniser, config)
-    store = Store.of(config)
-    sets = load_captures(store, config, as_of=as_of)
+    own, store = recogniser.preprocess_version, Store.of(config)
+    prepare_for(config, store, recogniser, run_id)
+    sets = load_captures(store, config, as_of=as_of, prepared_by=own)
     trained = list(recogniser.subjects)
     test = _test_sets(sets, trained)
     found = scored(recogniser, test)
@@ -73,7 +73,7 @@ def evaluate(config: Config, *, run_id: str, as_of: datetime | None = None) -> E
         **figures(found, config),
         "closed_set": as_metrics(closed) if closed else None,
         "latency": latency(recogniser, store, test),
-        "fta": failures_to_acquire(store, config, trained=trained, as_of=as_of),
+        "fta": failures_to_acquire(store, config, trained=trained, as_of=as_of, prepared_by=own),
     }
     if closed is None:
         values["reasons"]["closed_set"] = "no training subject has captures kept out of training"
@@ -124,7 +124,7 @@ def log_evaluation(
     store = Store.of(config)
     folder = store.path("evaluation", run_id, "evaluation.json").parent
     run = runs.get_run(config, run_id)
-    facts = _facts(store, run)
+    facts = _facts(store, run, recogniser)
     card = folder / bundle.MODEL_CARD
     with writable(store.root):
         written = write_report(folder, record, evidence, config, facts)
@@ -138,13 +138,16 @@ def log_evaluation(
     return written
 
 
-def _facts(store: Store, run: runs.RunInfo) -> dict[str, str | None]:
+def _facts(store: Store, run: runs.RunInfo, recogniser: Recogniser) -> dict[str, str | None]:
     """What was measured with what, for the cards."""
     names = {"data_version": "features", "captures_version": "captures"}
     trained = {f"trained on, version of {t}": run.tags.get(tag) for tag, t in names.items()}
     now = {t: store.version(t) for t in names.values()}
     measured = {f"measured on, version of {t}": str(found) for t, found in now.items()}
-    digest = {"training digest": run.tags.get("training_digest")}
+    digest = {
+        "training digest": run.tags.get("training_digest"),
+        "preprocessing version": recogniser.preprocess_version,
+    }
     return {"model": f"run {run.run_id}", **digest, **trained, **measured}
 
 
