@@ -55,13 +55,17 @@ made = promote(config, version=register(config, run_id=run).version, trigger="tr
 assert made.decision == "promoted", made.reason
 print(run)
 """
+PREPARE = """
+from biometric_core.stages.preprocess import preprocess
+print(preprocess(config))
+"""
 
 
-def visit(folder: Path, impression: int) -> Path:
-    """Everybody's eye and finger, once more."""
+def visit(folder: Path, impression: int, people: int = PEOPLE) -> Path:
+    """An eye and a finger of everybody, or of some, once more."""
     for kind in ("iris", "fingerprint"):
         (folder / kind).mkdir(parents=True, exist_ok=True)
-    for person in range(1, PEOPLE + 1):
+    for person in range(1, people + 1):
         rng = np.random.default_rng([person, impression])
         x, y, turn = *(150 + rng.uniform(-8, 8, 2)), rng.uniform(-3, 3)
         circles = {"pupil": (x, y - 30, 21.0), "limbus": (x + 1, y - 31, 54.0)}
@@ -93,6 +97,7 @@ class Story:
     made: decisions.Decision
     then: PreprocessResult
     returned: MonitorResult
+    by_hand: MonitorResult
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +150,14 @@ def told(folder: Path) -> Story:
     rollback(config, reason="for the test")
     tomorrow = DAY + timedelta(days=1)
     ingest(config, source=str(visit(folder / "next", 5)), captured_at=at(tomorrow), kind="inbox")
+    returned = monitor(config, day=tomorrow)
+
+    code.rename(aside)
+    last = DAY + timedelta(days=2)
+    ingest(config, source=str(visit(folder / "last", 6, 12)), captured_at=at(last), kind="inbox")
+    run_release(release, config, PREPARE)
+    by_hand = monitor(config, day=last)
+    aside.rename(code)
     return Story(
         config=config,
         earlier=preprocess_version(config).replace("2-", "1-", 1),
@@ -158,7 +171,8 @@ def told(folder: Path) -> Story:
         features=features,
         made=made,
         then=then,
-        returned=monitor(config, day=tomorrow),
+        returned=returned,
+        by_hand=by_hand,
     )
 
 
@@ -242,4 +256,9 @@ def test_after_a_rollback_the_days_are_prepared_for_the_model_that_returned(stor
     assert story.returned.verdict == "calm"
     later = pc.field("preprocess_version") == story.earlier
     rows = Store.of(story.config).read("features", ["capture_id"], later)
-    assert len(rows) == 2 * 5 * PEOPLE
+    assert len(rows) == 2 * 5 * PEOPLE + 2 * 12
+
+
+def test_where_the_code_does_not_run_the_release_before_prepares_for_it(story):
+    assert (story.by_hand.model_version, story.by_hand.reused) == ("1", False)
+    assert story.by_hand.verdict != "not_enough_subjects"
