@@ -117,7 +117,8 @@ def _measure(config: Config) -> dict[str, Any]:
     with mlflow_client(config, "make a database") as client:
         client.get_experiment_by_name("none")
     store, day = Store.of(config), date.fromordinal(_FIRST.toordinal() + _DAYS_BEFORE)
-    model = ScoringModel("1", datetime(_FIRST.year, _FIRST.month, _FIRST.day, tzinfo=UTC), None)
+    start = datetime(_FIRST.year, _FIRST.month, _FIRST.day, tzinfo=UTC)
+    model = ScoringModel("1", start, None, preprocess_version(config))
     times = [time.perf_counter()]
     groups = load_groups(store, config, day, model)
     times.append(time.perf_counter())

@@ -77,15 +77,17 @@ def load_captures(
     as_of: datetime | None = None,
     version: int | None = None,
     captures_version: int | None = None,
+    prepared_by: str | None = None,
 ) -> dict[Modality, CaptureSet]:
-    """All acquired captures of the current preprocessing, by modality.
+    """All acquired captures of one preprocessing, by modality.
 
     Args:
         store: where the tables are.
-        config: decides the preprocessing version.
+        config: names the caches, and the preprocessing version where nobody does.
         as_of: only captures taken before this time.
         version: Delta version of the feature table; the latest when None.
         captures_version: Delta version of the capture table; the latest when None.
+        prepared_by: preprocessing version, a model's own; that of `config` when None.
 
     Raises:
         DataError: nothing has been prepared yet, or a version doesn't exist (any more).
@@ -99,7 +101,7 @@ def load_captures(
         )
     columns = [*_TEXT, "modality", "impression", "captured_at"]
     captures = store.read("captures", columns, taken_before(as_of), captures_version)
-    prepared_by = preprocess_version(config)
+    prepared_by = prepared_by or preprocess_version(config)
     sets = {}
     for modality in Modality:
         rows = captures.filter(pc.equal(captures["modality"], modality.value))

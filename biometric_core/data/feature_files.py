@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from biometric_core.config import Config, Ingest, Preprocess
 from biometric_core.errors import StorageError
+from biometric_core.imaging.earlier_code import EarlierCode
 from biometric_core.imaging.earlier_reading import READING
 from biometric_core.imaging.preparation import (
     PreparedBatch,
@@ -49,6 +50,7 @@ class Chunk:
         version: the preprocessing version.
         root: the storage root.
         bits: that the sensor of each capture fills of 16; unknown when empty.
+        earlier: the code that makes this version; that of this package when None.
     """
 
     captures: tuple[tuple[str, str], ...]
@@ -58,6 +60,7 @@ class Chunk:
     version: str
     root: str
     bits: tuple[int | None, ...] = ()
+    earlier: EarlierCode | None = None
 
     @property
     def name(self) -> str:
@@ -96,16 +99,28 @@ def fresh_rows(chunk: Chunk) -> pa.Table:
 
     Raises:
         StorageError: images can't be read just now.
+        ModelError: the code of another release doesn't run here.
     """
     files = Files(chunk.root)
     contents = [_content(files, path) for _, path in chunk.captures]
+    what = (contents, chunk.modality, chunk.settings, chunk.limits, chunk.bits)
+    if chunk.earlier is not None:
+        return _table(chunk, chunk.earlier.prepare_batch(*what))
     with one_thread():
-        batch = prepare_batch(contents, chunk.modality, chunk.settings, chunk.limits, chunk.bits)
-    return _table(chunk, batch)
+        return _table(chunk, prepare_batch(*what))
 
 
-def chunks_of(captures: pa.Table, config: Config, root: str) -> Iterator[Chunk]:
-    """Tasks for captures: capture_id, modality, uri, sensor, in their order; one modality each."""
+def chunks_of(
+    captures: pa.Table, config: Config, root: str, earlier: EarlierCode | None = None
+) -> Iterator[Chunk]:
+    """Tasks for captures, in their order; one modality each.
+
+    Args:
+        captures: capture_id, modality, uri and sensor.
+        config: shapes, limits and how many make a task.
+        root: the storage root.
+        earlier: the code that prepares them; that of this package when None.
+    """
     version, size = preprocess_version(config), config.preprocess.chunk_size
     for modality in Modality:
         rows = captures.filter(pc.field("modality") == modality.value)
@@ -117,9 +132,10 @@ def chunks_of(captures: pa.Table, config: Config, root: str) -> Iterator[Chunk]:
                 modality=modality,
                 settings=config.preprocess,
                 limits=config.ingest,
-                version=version,
+                version=earlier.version if earlier else version,
                 root=root,
                 bits=tuple(sensor_bits(config.source, s) for s in part["sensor"].to_pylist()),
+                earlier=earlier,
             )
 
 

@@ -23,16 +23,18 @@ def failures_to_acquire(
     as_of: datetime | None = None,
     version: int | None = None,
     captures_version: int | None = None,
+    prepared_by: str | None = None,
 ) -> dict[str, dict[str, Any] | None]:
     """Failure-to-acquire rate of the test subjects' captures.
 
     Args:
         store: where the tables are.
-        config: decides the preprocessing version.
+        config: decides the preprocessing version where nobody does.
         trained: subjects that are left out.
         as_of: only captures taken before this time; all when None.
         version: Delta version of the feature table; the latest when None.
         captures_version: Delta version of the capture table; the latest when None.
+        prepared_by: preprocessing version, a model's own; that of `config` when None.
 
     Returns:
         By modality `captures` (that preprocessing has seen), `failed`, `rate` and `reasons` (how
@@ -47,8 +49,8 @@ def failures_to_acquire(
         captures_version,
     )
     others = pc.invert(pc.is_in(captures["subject_id"], pa.array(list(trained), pa.string())))
-    prepared = pc.field("preprocess_version") == preprocess_version(config)
-    features = store.read("features", ["capture_id", "modality", "failure"], prepared, version)
+    own = pc.field("preprocess_version") == (prepared_by or preprocess_version(config))
+    features = store.read("features", ["capture_id", "modality", "failure"], own, version)
     rows = captures.filter(others).join(features, keys="capture_id", join_type="inner")
     return {m.value: _rate(rows.filter(pc.equal(rows["modality"], m.value))) for m in Modality}
 

@@ -26,8 +26,11 @@ def latency(
         sets: captures; a few of each modality that the recogniser knows are taken.
 
     Returns:
-        `p50_ms`, `p95_ms` and `captures`; None where there is nothing to time.
+        `p50_ms`, `p95_ms` and `captures`; None where there is nothing to time, or where only the
+        code in the model's bundle prepares captures as it needs them.
     """
+    if not recogniser.prepares_here:
+        return None
     chosen = [
         (modality, str(capture_id))
         for modality, captures in sets.items()

@@ -14,6 +14,7 @@ from biometric_core.schemas import Float32Array, Modality, Sample, UInt8Array
 
 # Raise it when a prepared image would differ: older rows stay readable, newer ones are made beside.
 ALGORITHM = "2"
+UNREADABLE = "unreadable"  # the failure of a capture whose file is no longer there
 SECONDS_PER_CAPTURE = 0.008  # measured on one core; only decides which executor is worth its start
 
 
@@ -83,7 +84,7 @@ def prepare_batch(
     acquired = 0
     for number, data in enumerate(files):
         if data is None:
-            failures.append("unreadable")
+            failures.append(UNREADABLE)
             continue
         try:
             sample = prepare(data, modality, settings, limits, bits[number] if bits else None)
@@ -99,5 +100,10 @@ def prepare_batch(
 
 def preprocess_version(config: Config) -> str:
     """Name of the preprocessing: the algorithm's version and the shapes it makes."""
-    shapes = (config.preprocess.iris_shape, config.preprocess.fingerprint_shape)
+    return version_of(config.preprocess)
+
+
+def version_of(settings: Preprocess) -> str:
+    """`preprocess_version` of these settings."""
+    shapes = (settings.iris_shape, settings.fingerprint_shape)
     return "-".join([ALGORITHM, *(f"{height}x{width}" for height, width in shapes)])

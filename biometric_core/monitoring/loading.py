@@ -11,7 +11,6 @@ from biometric_core.config import Config, Monitoring
 from biometric_core.data.capture_sets import str_array
 from biometric_core.history.changes import outdated, renewed
 from biometric_core.history.drift_table import MEASURES
-from biometric_core.imaging.preparation import preprocess_version
 from biometric_core.monitoring.permutation_tests import design
 from biometric_core.monitoring.scoring_model import ScoringModel
 from biometric_core.monitoring.watched import IS_WATCHED
@@ -88,7 +87,7 @@ def _group(tables: _Tables, modality: str, sensor: str, day: date, settings: Mon
 
 
 def _read(store: Store, config: Config, day: date, model: ScoringModel) -> _Tables:
-    captures = _captures(store, config, model, day)
+    captures = _captures(store, model, day)
     first = day - timedelta(days=config.monitoring.trend_days - 1)
     in_days = (pc.field("day") <= day) & (pc.field("day") >= first)
     reference = pc.field("window") == REFERENCE
@@ -127,13 +126,13 @@ def _probes(
     return probes.sort_by("capture_id")
 
 
-def _captures(store: Store, config: Config, model: ScoringModel, day: date) -> pa.Table:
+def _captures(store: Store, model: ScoringModel, day: date) -> pa.Table:
     """Captures up to the day, with `known` to the model, `failed` (0 or 1) and `day`."""
     end = start_of(day + timedelta(days=1))
     captures = store.read("captures", filter=pc.field("captured_at") < end)
     ids = str_array(captures["capture_id"].to_pylist())
     times = captures["captured_at"].to_numpy().astype("datetime64[us]")
-    prepared = pc.field("preprocess_version") == preprocess_version(config)
+    prepared = pc.field("preprocess_version") == model.prepared_by
     failed = store.read("features", ["capture_id"], prepared & pc.field("failure").is_valid())
     failing = np.isin(ids, failed["capture_id"].to_pylist())
     added = {

@@ -30,12 +30,14 @@ class ScoringModel:
         as_of: captures taken before this time took part in its training; None where its tags don't
             say.
         data_version: Delta version of the feature table it was trained from; None likewise.
+        prepared_by: the preprocessing version that it was trained on and judges by.
         answered: drifts that began before that time and were answered by a promotion.
     """
 
     version: str
     as_of: datetime | None
     data_version: int | None
+    prepared_by: str
     answered: tuple[Change, ...] = ()
 
     def known(
@@ -74,7 +76,7 @@ def scoring_model(config: Config, store: Store, day: date) -> ScoringModel:
     captures = store.read("captures", ["capture_id", "captured_at"], during & IS_WATCHED)
     ids = str_array(captures["capture_id"].to_pylist())
     times = captures["captured_at"].to_numpy().astype("datetime64[us]")
-    newest = _as_scoring_model(champion, history)
+    newest = _as_scoring_model(config, champion, history)
     earlier = (
         one.challenger_version
         for one in reversed(history)
@@ -92,13 +94,15 @@ def _existing(
     found = []
     for name in versions:
         try:
-            found.append(_as_scoring_model(registry.require(config, name), history))
+            found.append(_as_scoring_model(config, registry.require(config, name), history))
         except ModelError:  # deleted from the registry since
             continue
     return found
 
 
-def _as_scoring_model(version: Version, history: list[decisions.Decision]) -> ScoringModel:
+def _as_scoring_model(
+    config: Config, version: Version, history: list[decisions.Decision]
+) -> ScoringModel:
     as_of, data_version = version.tags.get("as_of"), version.tags.get("data_version", "")
     moment = utc(datetime.fromisoformat(as_of)) if as_of else None
     drifts = [one.change for one in history if one.decision == PROMOTED and one.change]
@@ -107,5 +111,6 @@ def _as_scoring_model(version: Version, history: list[decisions.Decision]) -> Sc
         version.version,
         moment,
         int(data_version) if data_version.isdigit() else None,
+        registry.prepared_by(config, version),
         tuple(answered),
     )

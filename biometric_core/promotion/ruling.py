@@ -42,6 +42,7 @@ def rule(
     *,
     latency: Latency = None,
     change: Change | None = None,
+    champions: Sets | None = None,
 ) -> Ruling:
     """Judge a challenger on captures of subjects that neither model was trained on.
 
@@ -54,6 +55,8 @@ def rule(
         config: `gate` and `release` decide.
         latency: of the challenger, as `latency.latency` measures it.
         change: after drift, what changed.
+        champions: the same captures in the same rows as the champion needs them prepared; None
+            where it needs them as the challenger does.
 
     Raises:
         ModelError: a model gives numbers that are not finite.
@@ -67,7 +70,10 @@ def rule(
         return Ruling(False, unfit, numbers)
     if champion is None:
         return Ruling(True, "no champion yet, and every release threshold holds", numbers)
-    other = scored(champion, unseen, common, own.codes)
+    if champions is None:
+        other = scored(champion, unseen, common, own.codes)
+    else:
+        other = scored(champion, _unseen(champions, challenger, champion), common)
     pairs = _pairs(other, own, common)
     rows = None if change is None else {m: change.changed(unseen[m]) for m in pairs}
     found = compare(pairs, rows, config.gate)

@@ -18,7 +18,7 @@ from biometric_core.data.capture_sets import CaptureSet, Images
 from biometric_core.errors import ModelError
 from biometric_core.imaging.fingerprint import minutiae
 from biometric_core.imaging.iris import phase_code
-from biometric_core.imaging.preparation import prepare, preprocess_version
+from biometric_core.imaging.preparation import prepare, version_of
 from biometric_core.matching.calibration import Calibration
 from biometric_core.matching.gallery import Encoded, Gallery, fused_gallery, modality_gallery
 from biometric_core.matching.templates import Embeddings, Templates
@@ -68,6 +68,11 @@ class Recogniser:
         return self.spec.modalities
 
     @property
+    def prepares_here(self) -> bool:
+        """Whether this code prepares captures as the model needs them; else its bundle's does."""
+        return version_of(self.settings) == self.preprocess_version
+
+    @property
     def other_fusions(self) -> tuple[str, ...]:
         """The kinds of feature fusion that were trained beside the specified one."""
         return tuple(kind for kind in FUSIONS if kind != self.spec.fusion)
@@ -76,9 +81,16 @@ class Recogniser:
         """Decode and prepare an image file.
 
         Raises:
+            ModelError: the model needs what only the code in its bundle makes.
             CaptureRefused: the bytes are no acceptable image.
             FailureToAcquire: the image holds no usable iris or fingerprint.
         """
+        if not self.prepares_here:
+            raise ModelError(
+                f"the model needs captures prepared as {self.preprocess_version}, this code makes "
+                f"{version_of(self.settings)}: load its bundle in a process that has not imported "
+                "another biometric_core"
+            )
         return prepare(data, modality, self.settings, self.limits)
 
     def embed(
@@ -313,15 +325,8 @@ class Recogniser:
         return cls(**files.read(folder))
 
 
-def require_preprocessing(recogniser: Recogniser, config: Config) -> None:
-    """Check that captures prepared under `config` are what the recogniser was trained on.
-
-    Raises:
-        ModelError: they are not.
-    """
-    current = preprocess_version(config)
-    if recogniser.preprocess_version != current:
-        raise ModelError(
-            f"the model needs captures prepared as {recogniser.preprocess_version}, but they are "
-            f"prepared as {current}: train again, or set `preprocess` back"
-        )
+def with_own_shapes(config: Config, recogniser: Recogniser) -> Config:
+    """To work as configured, but for the shapes: captures get those the model was trained on."""
+    shapes = recogniser.settings.model_dump(include={"iris_shape", "fingerprint_shape"})
+    section = config.preprocess.model_copy(update=shapes)
+    return config.model_copy(update={"preprocess": section})

@@ -14,18 +14,19 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from biometric_core.config import Config, Ingest, Preprocess
+from biometric_core.config import Config, Ingest
 from biometric_core.errors import CaptureRefused
 from biometric_core.imaging.preparation import PreparedBatch, prepare_batch
 from biometric_core.parallel.thread_limits import one_thread
 from biometric_core.recogniser import Recogniser
-from biometric_core.recogniser.recogniser import require_preprocessing
+from biometric_core.recogniser.recogniser import with_own_shapes
 from biometric_core.schemas import Modality
 from biometric_core.sources.layouts import parse
 from biometric_core.sources.reader import SourceFile, iter_files
 from biometric_core.sources.sensor_folders import bits_of
 from biometric_core.storage.private import owner_only
 from biometric_core.tracking import registry
+from biometric_core.tracking.own_preparation import earlier_code
 
 UNKNOWN_MODALITY = "unknown_modality"
 NOT_IN_MODEL = "modality_not_in_model"
@@ -44,6 +45,7 @@ EMBEDDING = pa.field("embedding", pa.list_(pa.float32()))
 # Measured on one core: 16 at a time fit its cache; one takes 1.7 times as long, 128 1.5 times.
 _BATCH = 16
 Row = dict[str, Any]
+Prepare = Callable[..., PreparedBatch]
 
 
 @dataclass(frozen=True)
@@ -109,21 +111,27 @@ def load(config: Config, version: str, folder: Path) -> Recogniser:
             MLflow, whose import alone takes seconds.
 
     Raises:
-        ModelError: it is missing or damaged, or needs captures prepared in another way.
+        ModelError: it is missing or damaged.
     """
     if folder.is_dir():
-        recogniser = Recogniser.load(folder)
-    else:
-        recogniser, _ = registry.load_recogniser(config, version)
-    shapes = settings(recogniser, config)
-    require_preprocessing(recogniser, config.model_copy(update={"preprocess": shapes}))
-    return recogniser
+        return Recogniser.load(folder)
+    return registry.load_recogniser(config, version)[0]
 
 
-def settings(recogniser: Recogniser, config: Config) -> Preprocess:
-    """How to work as configured here; what is made as the model was trained."""
-    shapes = recogniser.settings.model_dump(include={"iris_shape", "fingerprint_shape"})
-    return config.preprocess.model_copy(update=shapes)
+@lru_cache(maxsize=1)
+def preparing(config: Config, version: str, folder: Path) -> Prepare:
+    """What prepares captures as the model needs them: here, or by the code in its bundle.
+
+    Arguments as for `load`.
+
+    Raises:
+        ModelError: only the code in its bundle can, and there is none.
+    """
+    recogniser = load(config, version, folder)
+    if recogniser.prepares_here:
+        return prepare_batch
+    run_id = registry.require(config, version).run_id
+    return earlier_code(config, recogniser, run_id).prepare_batch
 
 
 @owner_only()
@@ -156,11 +164,14 @@ def _recognise(
     recogniser: Recogniser, chunk: Chunk, modality: Modality, work: Sequence[tuple[Row, SourceFile]]
 ) -> None:
     """Fill in what captures of one modality show, or why there is nothing to be seen."""
+    if not work:
+        return
     read = [(row, _content(row, file)) for row, file in work]
     whole = [(row, data) for row, data in read if data is not None]
-    shapes = settings(recogniser, chunk.config)
     bits = [bits_of(PurePosixPath(row["path"]), chunk.config.source) for row, _ in whole]
-    batch = prepare_batch([data for _, data in whole], modality, shapes, chunk.config.ingest, bits)
+    own = with_own_shapes(chunk.config, recogniser)
+    prepare = preparing(chunk.config, chunk.model, chunk.folder)
+    batch = prepare([data for _, data in whole], modality, own.preprocess, own.ingest, bits)
     for (row, _), quality, failure in zip(whole, batch.quality, batch.failures, strict=True):
         row["quality"], row["failure"] = float(quality), failure
     acquired = [row for row, _ in whole if row["failure"] is None]

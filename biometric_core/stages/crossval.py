@@ -38,7 +38,7 @@ from biometric_core.evaluation.report import Evidence, write_report
 from biometric_core.imaging.iris.paint_out import PaintOut
 from biometric_core.matching.comparisons import pooled
 from biometric_core.recogniser import Recogniser
-from biometric_core.recogniser.recogniser import require_preprocessing
+from biometric_core.recogniser.recogniser import with_own_shapes
 from biometric_core.reporting.words import percent
 from biometric_core.schemas import Modality
 from biometric_core.storage.files import atomic_write
@@ -125,7 +125,7 @@ def crossval(
     Raises:
         SourceError: a source can't be read.
         DataError: too few subjects, or nothing to pair.
-        ModelError: the recogniser can't be read or needs another preprocessing.
+        ModelError: the recogniser can't be read, or only other code prepares what it needs.
     """
     start = time.monotonic()
     _make_folders(out, report)  # now, not after all the training
@@ -151,6 +151,7 @@ def _study(
 ) -> _Study:
     """Read and prepare everything; what is wrong with the recogniser is said first."""
     known = None if recogniser is None else _loaded(Path(recogniser), config)
+    config = config if known is None else with_own_shapes(config, known)
     painted = None if paint_out is None else PaintOut(paint_out)
     prepared = [prepare_source(config, source, painted) for source in sources]
     sets = merged([one.sets for one in prepared], painted=painted is not None)
@@ -218,7 +219,11 @@ def _evidence(study: _Study, tested: Sequence[_Tested]) -> Evidence:
 
 def _loaded(folder: Path, config: Config) -> Recogniser:
     recogniser = Recogniser.load(folder)
-    require_preprocessing(recogniser, config)
+    if not recogniser.prepares_here:
+        raise ModelError(
+            f"the model needs captures prepared as {recogniser.preprocess_version}, this code "
+            "can't: measure it with the release that trained it"
+        )
     if recogniser.subjects:
         raise ModelError(
             f"this recogniser was trained on {len(recogniser.subjects)} people, who may be among "

@@ -21,7 +21,6 @@ from biometric_core.evaluation.latency import latency
 from biometric_core.evaluation.report import Evidence, Written, facts_of, write_report
 from biometric_core.promotion.release import check_release
 from biometric_core.recogniser import Recogniser
-from biometric_core.recogniser.recogniser import require_preprocessing
 from biometric_core.schemas import Modality, Split, utc
 from biometric_core.storage.files import atomic_write, writable
 from biometric_core.storage.private import owner_only
@@ -65,12 +64,11 @@ def evaluate(config: Config, *, run_id: str, as_of: datetime | None = None) -> E
     Raises:
         DataError: there are no captures of test subjects, the run names no data, or its versions of
             the tables don't exist any more.
-        ModelError: the run has no usable recogniser, or it needs another preprocessing.
+        ModelError: the run has no usable recogniser.
     """
     recogniser = Recogniser.load(runs.download_recogniser(config, run_id))
-    require_preprocessing(recogniser, config)
-    store, data = Store.of(config), _data_of(config, run_id)
-    sets = _captures_of(store, config, run_id, data)
+    own, store, data = recogniser.preprocess_version, Store.of(config), _data_of(config, run_id)
+    sets = _captures_of(store, config, run_id, data, own)
     end = data.as_of if as_of is None else min(utc(as_of), utc(data.as_of))
     trained = list(recogniser.subjects)
     test = _test_sets(sets, trained, end)
@@ -87,6 +85,7 @@ def evaluate(config: Config, *, run_id: str, as_of: datetime | None = None) -> E
             as_of=end,
             version=data.features,
             captures_version=data.captures,
+            prepared_by=own,
         ),
     }
     if closed is None:
@@ -113,11 +112,11 @@ def _data_of(config: Config, run_id: str) -> Past:
         ) from error
 
 
-def _captures_of(store: Store, config: Config, run_id: str, data: Past) -> Sets:
-    """What the run was made from, with the captures of test subjects."""
+def _captures_of(store: Store, config: Config, run_id: str, data: Past, own: str) -> Sets:
+    """What the run was made from, with the captures of test subjects, prepared as it needs."""
     versions = {"version": data.features, "captures_version": data.captures}
     try:
-        return load_captures(store, config, as_of=data.as_of, **versions)
+        return load_captures(store, config, as_of=data.as_of, prepared_by=own, **versions)
     except DataError as error:
         raise DataError(
             f"run {run_id} can't be measured on its own captures: {error}; train again, and "
@@ -160,7 +159,7 @@ def log_evaluation(
     store = Store.of(config)
     folder = store.path("evaluation", run_id, "evaluation.json").parent
     run = runs.get_run(config, run_id)
-    facts = _facts(run)
+    facts = _facts(run, recogniser)
     card = folder / bundle.MODEL_CARD
     with writable(store.root):
         written = write_report(folder, record, evidence, config, facts)
@@ -174,7 +173,7 @@ def log_evaluation(
     return written
 
 
-def _facts(run: runs.RunInfo) -> dict[str, str | None]:
+def _facts(run: runs.RunInfo, recogniser: Recogniser) -> dict[str, str | None]:
     """What was measured with what, for the cards."""
     names = {"data_version": "features", "captures_version": "captures"}
     data = {
@@ -183,6 +182,7 @@ def _facts(run: runs.RunInfo) -> dict[str, str | None]:
     return {
         "model": f"run {run.run_id}",
         "training digest": run.tags.get("training_digest"),
+        "preprocessing version": recogniser.preprocess_version,
         **data,
         "captures taken before": run.tags.get("as_of"),
     }

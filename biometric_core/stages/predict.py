@@ -18,7 +18,7 @@ from biometric_core.errors import SourceError
 from biometric_core.parallel.chunks import map_chunks
 from biometric_core.parallel.executors import Executor, choose
 from biometric_core.parallel.progress import track
-from biometric_core.serving.batch import Chunk, load, readable_anywhere, recognise_chunk
+from biometric_core.serving.batch import Chunk, preparing, readable_anywhere, recognise_chunk
 from biometric_core.serving.tables import writer
 from biometric_core.sources import folder as source_folder
 from biometric_core.sources.layouts import is_clutter
@@ -77,14 +77,14 @@ def predict(
     Raises:
         ConfigError: `out` is of no kind that can be written, or on an object store.
         SourceError: the source can't be read.
-        ModelError: there is no such model, or it needs another preprocessing.
+        ModelError: there is no such model, or captures can't be prepared as it needs.
         StorageError: the disk is full or read-only.
         ServiceError: Ray can't be reached, or workers keep being killed.
     """
     start = time.monotonic()
     write = writer(out)
     folder, version = registry.recogniser_folder(config, model)
-    load(config, version, folder)  # what is wrong with it is said before any work is done
+    preparing(config, version, folder)  # what is wrong with it is said before any work is done
     total, captures = _captures(source, config.ingest)
     executor = choose(config, max(0, total - _STARTUP_CAPTURES), _SECONDS_PER_CAPTURE)
     chunk = Chunk((), config, version, folder, embeddings, executor is not Executor.SEQUENTIAL)

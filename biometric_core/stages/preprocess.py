@@ -2,28 +2,18 @@
 
 import logging
 import time
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import dataclass
-
-import pyarrow as pa
-import pyarrow.compute as pc
+from dataclasses import dataclass, field
 
 from biometric_core.config import Config
-from biometric_core.data.feature_files import Prepared, chunks_of, prepare_chunk
-from biometric_core.data.rereading import replace_outdated
-from biometric_core.errors import ConfigError
-from biometric_core.imaging.preparation import SECONDS_PER_CAPTURE, preprocess_version
-from biometric_core.parallel.chunks import map_chunks
-from biometric_core.parallel.executors import Executor, choose
-from biometric_core.parallel.progress import track
-from biometric_core.schemas import Modality
+from biometric_core.data.preparing import Missing, missing, prepare_missing
+from biometric_core.errors import ConfigError, ModelError, ServiceError
+from biometric_core.history import decisions
+from biometric_core.imaging.preparation import preprocess_version
+from biometric_core.parallel.executors import Executor
 from biometric_core.storage.private import owner_only
 from biometric_core.storage.store import Store
 
 _log = logging.getLogger(__name__)
-_ROWS_PER_COMMIT = 8192
 
 
 @dataclass(frozen=True)
@@ -40,6 +30,8 @@ class PreprocessResult:
         captures_per_second: prepared and failed ones.
         version: the preprocessing version.
         reread: known captures whose files are read otherwise now (`data.rereading`).
+        champion: captures that were prepared as well as the champion needs them, by version; empty
+            where it needs none other.
     """
 
     prepared: int
@@ -51,11 +43,15 @@ class PreprocessResult:
     captures_per_second: float
     version: str
     reread: int = 0
+    champion: dict[str, int] = field(default_factory=dict)
 
 
 @owner_only()
 def preprocess(config: Config, *, executor: str | None = None) -> PreprocessResult:
     """Prepare every capture that this preprocessing version has not seen.
+
+    While the champion needs another version, captures are prepared as that one too. Where that
+    can't be done it is said, and what needs them so refuses; training goes on.
 
     A run that was killed goes on with the chunks that are missing. Of two runs at once each does
     what the other has not committed.
@@ -71,28 +67,21 @@ def preprocess(config: Config, *, executor: str | None = None) -> PreprocessResu
     """
     start, config = time.monotonic(), _with_executor(config, executor)
     store, version = Store.of(config), preprocess_version(config)
-    reread = replace_outdated(store, config)
-    todo, seen, known = _missing(store, version)
-    _tell_older(store, version, todo)
-    chosen = choose(config, todo.num_rows, SECONDS_PER_CAPTURE)
-    prepared, failures = 0, Counter[str]()
-    while todo.num_rows:
-        for done in _committed(store, todo, seen, chosen, config):
-            prepared += done.part.rows
-            failures.update(done.failures)
-        todo, seen, _ = _missing(store, version)  # rows where somebody else committed meanwhile
-    failed, seconds = failures.total(), time.monotonic() - start
-    _log.info("prepared %d captures, %d failed to acquire, %s", prepared, failed, chosen)
+    _tell_older(store, version, missing(store, version))
+    done = prepare_missing(store, config)
+    failed, seconds = done.failures.total(), time.monotonic() - start
+    _log.info("prepared %d captures, %d failed to acquire, %s", done.rows, failed, done.executor)
     return PreprocessResult(
-        prepared=prepared - failed,
+        prepared=done.rows - failed,
         failed=failed,
-        known=known,
-        failures=dict(failures),
-        executor=chosen.value,
+        known=done.known,
+        failures=dict(done.failures),
+        executor=done.executor.value,
         seconds=round(seconds, 2),
-        captures_per_second=round(prepared / seconds, 1),
+        captures_per_second=round(done.rows / seconds, 1),
         version=version,
-        reread=reread,
+        reread=done.reread,
+        champion=_for_champion(store, config),
     )
 
 
@@ -106,21 +95,9 @@ def _with_executor(config: Config, executor: str | None) -> Config:
     return config.model_copy(update={"preprocess": section})
 
 
-def _missing(store: Store, version: str) -> tuple[pa.Table, int | None, int]:
-    """Captures to prepare, the feature table's version that lacks them, and how many it has."""
-    seen = store.version("features")
-    known = pc.field("modality").isin([modality.value for modality in Modality])
-    captures = store.read("captures", ["capture_id", "modality", "uri", "sensor"], known)
-    prepared = pc.field("preprocess_version") == version
-    done = store.read("features", ["capture_id"], prepared, seen)
-    todo = captures.join(done, keys="capture_id", join_type="left anti")
-    order = [("modality", "ascending"), ("capture_id", "ascending")]
-    return todo.sort_by(order), seen, captures.num_rows - todo.num_rows
-
-
-def _tell_older(store: Store, version: str, todo: pa.Table) -> None:
+def _tell_older(store: Store, version: str, todo: Missing) -> None:
     """Say where captures are prepared again because the preprocessing changed."""
-    if not todo.num_rows:
+    if not todo.captures.num_rows:
         return
     versions = store.read("features", ["preprocess_version"])["preprocess_version"]
     for older in versions.value_counts().to_pylist():
@@ -132,25 +109,21 @@ def _tell_older(store: Store, version: str, todo: pa.Table) -> None:
             )
 
 
-def _committed(
-    store: Store, todo: pa.Table, seen: int | None, executor: Executor, config: Config
-) -> Iterator[Prepared]:
-    """Chunks as they become part of the table; ends early where somebody else commits."""
-    chunks = chunks_of(todo, config, store.root)
-    group: list[Prepared] = []
-    with closing(map_chunks(prepare_chunk, chunks, executor, config)) as results:
-        shown = track(
-            results,
-            total=todo.num_rows,
-            description="preparing captures",
-            count=lambda done: done.part.rows,
-        )
-        for done in shown:
-            group.append(done)
-            if sum(one.part.rows for one in group) >= _ROWS_PER_COMMIT:
-                if not store.append_files("features", [one.part for one in group], seen):
-                    return
-                yield from group
-                seen, group = (seen or 0) + 1, []
-    if group and store.append_files("features", [one.part for one in group], seen):
-        yield from group
+def _for_champion(store: Store, config: Config) -> dict[str, int]:
+    """How many captures were prepared for a champion that needs another version."""
+    if decisions.last_change(decisions.read(store)) is None:
+        return {}  # no champion yet: MLflow needn't be there
+    from biometric_core.tracking import registry
+    from biometric_core.tracking.own_preparation import prepare_for
+
+    try:
+        champion = registry.get(config, registry.CHAMPION)
+        if champion is None or registry.prepared_by(config, champion) == preprocess_version(config):
+            return {}
+        recogniser, _ = registry.load_recogniser(config, champion.version)
+        return {
+            recogniser.preprocess_version: prepare_for(config, store, recogniser, champion.run_id)
+        }
+    except (ModelError, ServiceError) as error:
+        _log.warning("captures are not prepared for the champion: %s", error)
+        return {}

@@ -33,6 +33,9 @@ from biometric_core.tracking import registry
 if TYPE_CHECKING:
     from biometric_core.promotion.ruling import Ruling
 
+PREPARATIONS = "preparations"
+"""Of `Decision.numbers`: the preprocessing version of each model, where one isn't that of now."""
+
 
 @owner_only()
 def promote(
@@ -68,12 +71,16 @@ def promote(
     store = Store.of(config)
     challenger = _challenger(config, version)
     champion = registry.champion_version(config)
-    sets = _test_sets(config, store, as_of)
-    numbers = {"data_digest": _data_digest(sets), "approved_by": approved_by}
+    sets = _test_sets(config, store, challenger, as_of)
+    numbers = {
+        "data_digest": _data_digest(sets),
+        "approved_by": approved_by,
+        **_preparations(config, {"challenger": challenger, "champion": champion}),
+    }
     question = open_question(
         champion, challenger, trigger=trigger, drift_day=drift_day, as_of=as_of, numbers=numbers
     )
-    return _answer(config, store, question, sets)
+    return _answer(config, store, question, sets, as_of)
 
 
 def _challenger(config: Config, version: str | None) -> str:
@@ -85,9 +92,29 @@ def _challenger(config: Config, version: str | None) -> str:
     return challenger.version
 
 
-def _test_sets(config: Config, store: Store, as_of: datetime | None) -> dict[Modality, CaptureSet]:
-    sets = load_captures(store, config, as_of=as_of)
+def _test_sets(
+    config: Config, store: Store, version: str, as_of: datetime | None
+) -> dict[Modality, CaptureSet]:
+    """Captures of test subjects, prepared as a version needs them."""
+    from biometric_core.tracking.own_preparation import prepare_for
+
+    found = registry.require(config, version)
+    own = registry.prepared_by(config, found)
+    if own != preprocess_version(config):
+        recogniser, _ = registry.load_recogniser(config, version)
+        prepare_for(config, store, recogniser, found.run_id)
+    sets = load_captures(store, config, as_of=as_of, prepared_by=own)
     return {m: found.select(found.split == Split.TEST) for m, found in sets.items()}
+
+
+def _preparations(config: Config, versions: dict[str, str | None]) -> dict[str, dict[str, str]]:
+    """What goes on record where a model needs captures otherwise than they are prepared now."""
+    found = {
+        role: registry.prepared_by(config, registry.require(config, version))
+        for role, version in versions.items()
+        if version is not None
+    }
+    return {PREPARATIONS: found} if {*found.values()} != {preprocess_version(config)} else {}
 
 
 def _data_digest(sets: dict[Modality, CaptureSet]) -> str:
@@ -99,7 +126,11 @@ def _data_digest(sets: dict[Modality, CaptureSet]) -> str:
 
 
 def _answer(
-    config: Config, store: Store, question: Decision, sets: dict[Modality, CaptureSet]
+    config: Config,
+    store: Store,
+    question: Decision,
+    sets: dict[Modality, CaptureSet],
+    as_of: datetime | None,
 ) -> Decision:
     """The decision on record where the question was asked before, else a new one."""
     history = decisions.read(store)
@@ -112,35 +143,46 @@ def _answer(
     if question.champion_version == question.challenger_version:
         return record(config, replace(question, reason="already champion"))
     question = with_sensors(store, question)
-    return _conclude(config, question, _judge(config, store, question, sets))
+    return _conclude(config, question, _judge(config, store, question, sets, as_of))
 
 
 def _judge(
-    config: Config, store: Store, question: Decision, sets: dict[Modality, CaptureSet]
+    config: Config,
+    store: Store,
+    question: Decision,
+    sets: dict[Modality, CaptureSet],
+    as_of: datetime | None,
 ) -> "Ruling":
     from biometric_core.evaluation.latency import latency
+    from biometric_core.promotion.preparations import acquired, in_common, with_acquired
     from biometric_core.promotion.ruling import Ruling, rule
 
     versions = {"challenger": question.challenger_version, "champion": question.champion_version}
-    models = {}
-    for role, version in versions.items():
-        if version is None:
-            continue
-        models[role], _ = registry.load_recogniser(config, version)
-        needed, made = models[role].preprocess_version, preprocess_version(config)
-        if needed != made:
-            reason = f"the {role} needs captures prepared as {needed}, but they are made as {made}"
-            return Ruling(False, f"{reason}: the two models can't be measured alike", {})
+    models = {
+        role: registry.load_recogniser(config, version)[0]
+        for role, version in versions.items()
+        if version is not None
+    }
+    needed = {role: model.preprocess_version for role, model in models.items()}
     distinct = {m: found.select(first_of_each_image(found)) for m, found in sets.items()}
+    champions = None
+    if question.champion_version is not None and len({*needed.values()}) > 1:
+        champions = _test_sets(config, store, question.champion_version, as_of)
+        distinct, champions = in_common(distinct, champions)
     try:
-        return rule(
+        ruling = rule(
             models["challenger"],
             models.get("champion"),
             distinct,
             config,
             latency=latency(models["challenger"], store, sets),
             change=question.change,
+            champions=champions,
         )
+        if champions is None:
+            return ruling
+        trained = [name for model in models.values() for name in model.subjects]
+        return with_acquired(ruling, acquired(store, needed, trained, as_of), config.gate)
     except (ModelError, ValueError) as error:  # scores that are no numbers, shapes that don't fit
         return Ruling(False, f"not measurable: {error}", {})
 

@@ -51,16 +51,18 @@ def score(config: Config, *, day: date, model: ScoringModel | None = None) -> Sc
         model: that scores it; the one that serves when None.
 
     Raises:
-        ModelError: there is no champion.
+        ModelError: there is no champion, or captures can't be prepared as it needs them.
         DataError: nothing has been prepared yet.
         ServiceError: MLflow can't be reached.
     """
-    from biometric_core.tracking.registry import load_recogniser
+    from biometric_core.tracking.own_preparation import prepare_for
+    from biometric_core.tracking.registry import load_recogniser, require
 
     store = Store.of(config)
-    sets = load_captures(store, config)
     model = model or scoring_model(config, store, day)
     recogniser, _ = load_recogniser(config, model.version)
+    prepare_for(config, store, recogniser, require(config, model.version).run_id)
+    sets = load_captures(store, config, prepared_by=recogniser.preprocess_version)
     counts, written = [0, 0, 0], 0
     for captures in sets.values():
         roles = _roles(store, config, model, captures, day)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 FOLDER = "model"
+CODE = f"{FOLDER}/code"
+"""Where MLflow puts the package that a bundle carries."""
 MODEL_CARD = "model_card.md"
 _EXAMPLE_SEEDS = (1, 2)
 

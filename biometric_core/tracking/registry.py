@@ -174,6 +174,16 @@ def load_recogniser(config: Config, alias_or_version: str) -> tuple["Recogniser"
     return Recogniser.load(folder), version
 
 
+def prepared_by(config: Config, found: Version) -> str:
+    """The preprocessing version that a registered model needs.
+
+    Raises:
+        ModelError: its tags don't say and its bundle is missing.
+    """
+    told = found.tags.get("preprocess_version")
+    return told or load_recogniser(config, found.version)[0].preprocess_version
+
+
 def set_alias(config: Config, alias: str, version: str) -> None:
     """Point an alias at a version."""
     with mlflow_client(config, f"set the alias {alias}") as client:

@@ -12,6 +12,7 @@ import time
 import pytest
 
 from biometric_core.config import Config
+from biometric_core.data import preparing
 from biometric_core.data.feature_files import Chunk, Prepared, prepare_chunk
 from biometric_core.stages import preprocess as stage
 from biometric_core.stages.ingest import ingest
@@ -82,7 +83,7 @@ def test_a_ray_worker_killed_in_mid_run_costs_no_row_and_makes_none_twice(
             time.sleep(300)
         return prepare_chunk(chunk)
 
-    monkeypatch.setattr(stage, "prepare_chunk", waits_to_be_killed)
+    monkeypatch.setattr(preparing, "prepare_chunk", waits_to_be_killed)
     over = threading.Event()
 
     def killer() -> None:

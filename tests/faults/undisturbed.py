@@ -16,13 +16,14 @@ from pathlib import Path
 import pyarrow as pa
 
 from biometric_core.config import Config, Preprocess, Storage
+from biometric_core.data import preparing
 from biometric_core.schemas import KEYS
 from biometric_core.stages import ingest as ingest_stage
 from biometric_core.stages import preprocess as preprocess_stage
 from biometric_core.storage.store import Store
 
 # Small enough for many commits: each place between two of them is a place to die in.
-preprocess_stage._ROWS_PER_COMMIT = 6
+preparing._ROWS_PER_COMMIT = 6
 ingest_stage._FILES_PER_COMMIT = 7
 
 

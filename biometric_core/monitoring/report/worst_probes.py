@@ -13,6 +13,7 @@ from biometric_core.data.capture_sets import load_captures
 from biometric_core.monitoring.windows import CURRENT, Group
 from biometric_core.schemas import Modality
 from biometric_core.storage.store import Store
+from biometric_core.tracking import registry
 
 _EACH = 4
 
@@ -41,7 +42,7 @@ def worst_probes(
 
     Args:
         store: where probes and prepared captures are.
-        config: `monitoring.example_images`, and the preprocessing.
+        config: `monitoring.example_images`, and the registry.
         day: of the probes.
         version: of the model that scored them.
         groups: which modalities and sensors.
@@ -52,7 +53,8 @@ def worst_probes(
     of_day &= (pc.field("model_version") == version) & pc.field("genuine_score").is_valid()
     columns = ["capture_id", "modality", "sensor", "genuine_score", "quality"]
     probes = store.read("probes", columns, filter=of_day).sort_by("genuine_score")
-    sets = load_captures(store, config)
+    prepared_by = registry.prepared_by(config, registry.require(config, version))
+    sets = load_captures(store, config, prepared_by=prepared_by)
     examples = []
     for group in groups:
         own = pc.equal(probes["modality"], group.modality)

@@ -161,6 +161,33 @@ def test_a_challenger_that_is_no_better_is_not_promoted(rules):
     assert promoted <= 3
 
 
+def test_each_is_measured_on_its_own_preparation_of_the_same_captures(rules):
+    challengers, coded = sets(), []
+
+    class Watched(Model):
+        def galleries(self, found, embeddings, codes=None):
+            coded.append((self.seed, codes))
+            return super().galleries(found, embeddings, codes)
+
+    rng = np.random.default_rng(5)
+    champions = {
+        modality: replace(
+            found, images=rng.integers(0, 256, found.images.shape, dtype=np.uint8)
+        )  # of which nobody can be told by anything
+        for modality, found in challengers.items()
+    }
+    models = (Watched(3.0, seed=1), Watched(3.0, seed=2))
+    alike = verdict(*models, challengers, rules)
+    assert "not proven" in alike.reason
+    own = verdict(*models, challengers, rules, champions=champions)
+    assert own.promote, own.reason
+    assert own.numbers["challenger"] == alike.numbers["challenger"]
+    assert own.numbers["champion"]["iris"]["eer"] > alike.numbers["champion"]["iris"]["eer"]
+    of_champion = [codes for seed, codes in coded if seed == 2]
+    assert of_champion[0] is not None, "the same images have the same codes"
+    assert of_champion[1] is None, "other images have codes of their own"
+
+
 def test_after_drift_better_on_the_new_and_no_worse_on_the_old_is_needed(rules):
     rules = changed(rules, "gate", margin=0.05, margin_cllr=0.2)
     found = sets(30, MIXED)

@@ -13,12 +13,13 @@ import torch
 from biometric_core.config import load_config
 from biometric_core.errors import CaptureRefused, ModelError
 from biometric_core.imaging.fingerprint import minutiae
+from biometric_core.imaging.preparation import preprocess_version
 from biometric_core.matching import error_rates
 from biometric_core.matching.calibration import Calibration
 from biometric_core.matching.comparisons import compare_all
 from biometric_core.recogniser import FUSED, Recogniser
 from biometric_core.recogniser.files import DESCRIPTION, TENSORS
-from biometric_core.recogniser.recogniser import require_preprocessing
+from biometric_core.recogniser.recogniser import with_own_shapes
 from biometric_core.schemas import Modality, Sample
 from biometric_core.training.assembly import calibrated, recogniser_of
 from biometric_core.training.fit import fit
@@ -274,11 +275,19 @@ def test_a_model_of_one_modality(sets):
         found.embed_set(sets["test"][FINGER])
 
 
-def test_another_preprocessing_is_refused(recogniser):
-    require_preprocessing(recogniser, toy_config())
-    other = load_config("test", {"preprocess": {"iris_shape": [32, 256]}})
-    with pytest.raises(ModelError, match="train again"):
-        require_preprocessing(recogniser, other)
+def test_a_recogniser_has_the_shapes_it_was_trained_on_and_leaves_the_rest(recogniser):
+    other = load_config("test", {"preprocess": {"iris_shape": [32, 256], "chunk_size": 5}})
+    own = with_own_shapes(other, recogniser)
+    assert preprocess_version(own) == recogniser.preprocess_version != preprocess_version(other)
+    assert own.preprocess.chunk_size == 5
+    assert recogniser.prepares_here
+
+
+def test_what_only_the_code_in_its_bundle_prepares_is_refused_here(recogniser, tmp_path):
+    earlier = replace(recogniser, preprocess_version="1-64x512-224x224")
+    assert not earlier.prepares_here
+    with pytest.raises(ModelError, match="needs captures prepared as 1-64x512-224x224, this code"):
+        earlier.acquire(b"any", IRIS)
 
 
 def test_acquire_refuses_what_is_no_image(recogniser):

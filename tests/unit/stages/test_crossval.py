@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -155,8 +156,12 @@ def test_a_pretrained_recogniser_is_tested_on_everybody(config, sources, tmp_pat
     assert found["folds"][0]["train_subjects"] == 0
     assert found["mean"]["iris"]["n_mated"] == 8 * 3
     other = changed(config, "preprocess", iris_shape=(32, 32))
-    with pytest.raises(ModelError, match="prepared as"):
-        crossval(other, sources=[str(sources)], recogniser=str(tmp_path / "saved"))
+    alike = crossval(other, sources=[str(sources)], recogniser=str(tmp_path / "saved"))
+    assert alike["mean"] == found["mean"], "measured by its own shapes"
+    foreign = replace(without_people(trained), preprocess_version="1-64x512-224x224")
+    foreign.save(tmp_path / "foreign")
+    with pytest.raises(ModelError, match="prepared as 1-64x512-224x224, this code can't"):
+        crossval(config, sources=[str(sources)], recogniser=str(tmp_path / "foreign"))
     with pytest.raises(ModelError):
         crossval(config, sources=[str(sources)], recogniser=str(tmp_path / "missing"))
 

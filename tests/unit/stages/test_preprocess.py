@@ -9,14 +9,13 @@ import pyarrow as pa
 import pytest
 
 from biometric_core.config import Config
-from biometric_core.data import feature_files
+from biometric_core.data import feature_files, preparing
 from biometric_core.data.capture_sets import load_captures
 from biometric_core.errors import ConfigError, DataError
 from biometric_core.imaging.preparation import preprocess_version
 from biometric_core.parallel.chunks import map_chunks
 from biometric_core.parallel.executors import Executor
 from biometric_core.schemas import TABLES, Modality
-from biometric_core.stages import preprocess as stage
 from biometric_core.stages.ingest import ingest
 from biometric_core.stages.preprocess import preprocess
 from biometric_core.storage.store import Store
@@ -61,7 +60,7 @@ def test_a_rerun_prepares_nothing(ingested):
 
 
 def test_a_killed_run_goes_on_with_the_missing_chunks(ingested, monkeypatch):
-    real, done = stage.prepare_chunk, []
+    real, done = preparing.prepare_chunk, []
 
     def dies_at_the_third(chunk):
         if len(done) == 2:
@@ -70,7 +69,7 @@ def test_a_killed_run_goes_on_with_the_missing_chunks(ingested, monkeypatch):
         return done[-1]
 
     with monkeypatch.context() as patch:
-        patch.setattr(stage, "prepare_chunk", dies_at_the_third)
+        patch.setattr(preparing, "prepare_chunk", dies_at_the_third)
         with pytest.raises(KeyboardInterrupt):
             preprocess(ingested)
     assert Store.of(ingested).read("features").num_rows == 0, "no half-written table"
@@ -84,7 +83,7 @@ def test_a_killed_run_goes_on_with_the_missing_chunks(ingested, monkeypatch):
 
 def test_a_damaged_file_of_a_killed_run_is_made_again(ingested):
     store = Store.of(ingested)
-    todo, _, _ = stage._missing(store, preprocess_version(ingested))
+    todo = preparing.missing(store, preprocess_version(ingested)).captures
     chunk = next(feature_files.chunks_of(todo, ingested, store.root))
     store.files.write(f"{feature_files.FOLDER}/{chunk.name}", b"PAR1 cut short")
     preprocess(ingested)
@@ -109,7 +108,7 @@ def test_two_runs_at_once_prepare_everything_once(ingested):
 
 
 def test_somebody_elses_commit_in_between_leads_to_no_duplicate(ingested, monkeypatch):
-    monkeypatch.setattr(stage, "_ROWS_PER_COMMIT", 10)
+    monkeypatch.setattr(preparing, "_ROWS_PER_COMMIT", 10)
     store, real = Store.of(ingested), Store.append_files
     others = []
 

@@ -3,6 +3,7 @@
 import json
 import logging
 import threading
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pyarrow as pa
@@ -115,6 +116,38 @@ def test_new_captures_ask_the_question_anew(ready):
     second = promote.promote(ready, version=worse)
     assert not second.reused
     assert second.decision_id != first.decision_id
+
+
+def test_models_of_two_settings_are_compared_each_on_its_own_preparation(ready):
+    older = register_untrained(ready, good=False)
+    promote.promote(ready, version=older)
+    now = changed(ready, "preprocess", iris_shape=(16, 64))
+    fill(now, subjects=32, noise=40.0)
+    version = register_untrained(now, good=True)
+    found = promote._test_sets(now, Store.of(now), version, None)
+    before = promote.open_question(
+        older,
+        version,
+        trigger="manual",
+        drift_day=None,
+        as_of=None,
+        numbers={"data_digest": promote._data_digest(found), "approved_by": None},
+    )
+    rejected = decisions.with_id(before, now, rows(now))
+    reason = "the champion needs captures prepared as 2-16x32-16x16, but they are made as others"
+    told = {"decision": "rejected", "reason": reason, "decided_at": HISTORY.isoformat()}
+    decisions.write(Store.of(now), replace(rejected, **told))
+
+    made = promote.promote(now, version=version)
+    assert not made.reused, "a rejection for the preparation is no answer any more"
+    assert made.decision == "promoted", made.reason
+    assert made.numbers["preparations"] == {
+        "challenger": "2-16x64-16x16",
+        "champion": "2-16x32-16x16",
+    }
+    lost = made.numbers["failures_to_acquire"]
+    assert {of["champion"] + of["challenger"] for of in lost.values()} == {0}
+    assert promote.promote(now, version=version).reused
 
 
 def test_after_drift_old_and_new_captures_are_judged_apart(ready):
