@@ -199,6 +199,8 @@ class Gate(Section):
     margin: Annotated[float, Field(ge=0, le=1)] = 0.02
     min_subjects: Positive = 5
     seed: int = 31
+    # Whether a person is asked before the gate, where a run doesn't say.
+    approval: Literal["never", "drift", "always"] = "never"
 
 
 class Monitoring(Section):

@@ -7,10 +7,17 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from biometric_core import provenance
 from biometric_core.config import Config
-from biometric_core.data.capture_sets import CaptureSet, load_captures
+from biometric_core.data.capture_sets import (
+    CaptureSet,
+    from_columns,
+    load_captures,
+    taken_before,
+)
 from biometric_core.data.splits import training_rows
 from biometric_core.errors import DataError
 from biometric_core.history.changes import Change
@@ -101,6 +108,33 @@ def load_training_data(
     )
     _require_subjects(data, config.training.min_subjects)
     return data
+
+
+def count_trainable(store: Store, config: Config, change: Change, as_of: datetime) -> int:
+    """How many captures by what has changed a training on captures before `as_of` would fit.
+
+    The rows are chosen as for a training: acquired, of training subjects, not reserved. No pixel is
+    read, and none is copied to this machine.
+    """
+    prepared = pc.field("preprocess_version") == preprocess_version(config)
+    acquired = prepared & pc.field("failure").is_null()
+    names = store.read("features", ["capture_id"], acquired)["capture_id"].combine_chunks()
+    captures = store.read("captures", filter=taken_before(as_of))
+    captures = captures.filter(pc.is_in(captures["capture_id"], names))
+    found = 0
+    for modality in Modality:
+        rows = captures.filter(pc.equal(captures["modality"], modality.value))
+        known = _without_pixels(modality, rows)
+        found += int(np.count_nonzero(training_rows(known) & change.changed(known)))
+    return found
+
+
+def _without_pixels(modality: Modality, rows: pa.Table) -> CaptureSet:
+    nothing = np.zeros((len(rows), 0, 0), np.uint8)
+    quality = np.zeros(len(rows), np.float32)
+    columns = {name: rows[name].to_pylist() for name in rows.column_names}
+    columns["captured_at"] = rows["captured_at"].to_numpy()
+    return from_columns(modality, columns, nothing, nothing, quality)
 
 
 def _end(sets: Mapping[Modality, CaptureSet]) -> datetime:
