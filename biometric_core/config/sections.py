@@ -223,7 +223,7 @@ class Retraining(Section):
     """When a drift alarm leads to a new model."""
 
     cooldown_days: Days = 1
-    min_new_captures: Annotated[int, Field(ge=0)] = 20
+    min_new_captures: Annotated[int, Field(ge=0)] = 10
     new_weight: Annotated[float, Field(gt=0, le=100)] = 1.0
 
 
