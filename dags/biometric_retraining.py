@@ -9,7 +9,7 @@ trained, evaluated and registered, and the gate decides by the same captures for
 | --- | --- |
 | `force` | train although nothing calls for it |
 | `day` | the drift's day that a forced run answers; by default the newest alarm |
-| `approval` | wait for a person to approve before the gate is asked; a Reject is a decision |
+| `approval` | a person is asked before the gate, and a Reject is a decision; else `gate.approval` |
 """
 
 import logging
@@ -110,6 +110,8 @@ def biometric_retraining() -> None:
     """From an alarm to a decision."""
     approve = OptionalApproval(
         hours=CONFIG.schedules.approval_hours,
+        setting=CONFIG.approval,
+        drift=True,
         subject="May the challenger face the gate?",
         body="Version {{ ti.xcom_pull(task_ids='register')['version'] }}. "
         "{{ ti.xcom_pull(task_ids='plan')['reason'] }}",

@@ -12,7 +12,7 @@ version and its decision are found and returned.
 | `source` | `generator`, `kaggle`, a folder, a .zip, `s3://bucket/prefix`; else as configured |
 | `as_of` | train on captures before this time; the interval's end when empty (by hand: now) |
 | `force` | train even if the same has been trained before |
-| `approval` | wait for a person to approve before the gate is asked; a Reject is a decision |
+| `approval` | a person is asked before the gate, and a Reject is a decision; else `gate.approval` |
 
 A `source` must lie where `source.allowed` says; by default that is `storage.root`, `storage.inbox`,
 `source.path` and `var/`. Another one fails the run at once, with a line that says so.
@@ -116,9 +116,9 @@ def promote(acquired: dict[str, Any], registered: dict[str, Any]) -> dict[str, A
     version = registered["version"]
     if not get_current_context()["params"]["force"]:
         from biometric_core.config import load_config
-        from biometric_core.history.decisions import on_version
+        from biometric_core.promotion.switch import decision_on
 
-        if known := on_version(load_config(), version):
+        if known := decision_on(load_config(), version):
             found = asdict(known) | {"reused": True}
             tell_decision(found)
             return found
@@ -137,6 +137,7 @@ def biometric_training() -> None:
     """The weekly run, one task a stage."""
     approve = OptionalApproval(
         hours=CONFIG.schedules.approval_hours,
+        setting=CONFIG.approval,
         subject="May the new model face the gate?",
         body="Version {{ ti.xcom_pull(task_ids='register')['version'] }}; its figures are in "
         "MLflow, run {{ ti.xcom_pull(task_ids='register')['run_id'] }}.",

@@ -200,6 +200,8 @@ class Gate(Section):
     margin: Annotated[float, Field(ge=0, le=1)] = 0.02
     min_subjects: Positive = 5
     seed: int = 31
+    # Whether a person is asked before the gate, where a run doesn't say.
+    approval: Literal["never", "drift", "always"] = "never"
 
 
 class Monitoring(Section):
@@ -223,7 +225,7 @@ class Retraining(Section):
     """When a drift alarm leads to a new model."""
 
     cooldown_days: Days = 1
-    min_new_captures: Annotated[int, Field(ge=0)] = 20
+    min_new_captures: Annotated[int, Field(ge=0)] = 10
     new_weight: Annotated[float, Field(gt=0, le=100)] = 1.0
 
 

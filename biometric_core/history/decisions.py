@@ -2,14 +2,15 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
 
 from biometric_core.config import Config
-from biometric_core.history.changes import Change
+from biometric_core.history.changes import Change, Sensor
 from biometric_core.schemas import TABLES
 from biometric_core.storage.store import Store
 
@@ -18,6 +19,9 @@ REJECTED = "rejected"
 ROLLED_BACK = "rolled_back"
 SENSORS = "sensors"
 """Of `Decision.numbers`: modality and sensor of each that moved during the drift it answers."""
+CHAMPION_NOW = "champion_now"
+"""Of `Decision.numbers`: the version that another promoter made champion meanwhile."""
+_UNTIMED = "1970-01-01T00:00:00+00:00"  # until it is written
 
 
 @dataclass(frozen=True)
@@ -64,28 +68,71 @@ class Decision:
             return None
         return date.fromisoformat(self.drift_until or self.drift_day)
 
-    def to_json(self) -> str:
-        """Plain JSON; `from_json` is the inverse."""
-        return json.dumps(asdict(self), sort_keys=True, allow_nan=False)
-
-    @classmethod
-    def from_json(cls, text: str) -> "Decision":
-        """Read what `to_json` gave."""
-        return cls(**json.loads(text))
+    def answers(self, sensor: Sensor, day: date) -> bool:
+        """Whether it answers what a sensor did on a day: only of those that moved is it known."""
+        if self.change is None or self.answered is None or self.answered < day:
+            return False
+        return not self.change.sensors or sensor in self.change.sensors
 
 
-def write(store: Store, decision: Decision) -> None:
-    """Append a decision; the same id is written once."""
+def write(
+    store: Store, decision: Decision, unless: Callable[[list[Decision]], bool] | None = None
+) -> Decision | None:
+    """Append a decision; the same id is written once.
+
+    Without a time it gets that of now, later than all on record: clocks of machines differ, and
+    the newest promotion is who is champion.
+
+    Args:
+        store: of the table.
+        decision: what to write.
+        unless: looks at what is on record; nothing is written where it says so. It is asked again
+            where somebody else writes first: the decision then stands on the very record that was
+            looked at.
+
+    Returns:
+        The decision as it is on record, `reused` where its id was there; None where `unless` holds.
+    """
+    written: list[Decision] = []
+
+    def timed(_: pa.Table) -> pa.Table:
+        history = read(store)
+        if unless is not None and unless(history):
+            raise _Unwanted
+        written[:] = [replace(decision, decided_at=decision.decided_at or _now(history))]
+        return _row(written[0])
+
+    try:
+        fresh = store.append_new("decisions", _row(decision), timed)
+    except _Unwanted:
+        return None
+    if fresh:
+        return written[0]
+    known = (one for one in read(store) if one.decision_id == decision.decision_id)
+    return replace(next(known), reused=True)
+
+
+class _Unwanted(Exception):
+    """Ends an attempt to write."""
+
+
+def _now(history: list[Decision]) -> str:
+    now = datetime.now(UTC)
+    if history:
+        now = max(now, datetime.fromisoformat(history[-1].decided_at) + timedelta(microseconds=1))
+    return now.isoformat()
+
+
+def _row(decision: Decision) -> pa.Table:
     row = {
         **asdict(decision),
-        "decided_at": datetime.fromisoformat(decision.decided_at),
+        "decided_at": datetime.fromisoformat(decision.decided_at or _UNTIMED),
         "drift_day": _date(decision.drift_day),
         "drift_until": _date(decision.drift_until),
         "numbers": json.dumps(decision.numbers, sort_keys=True, allow_nan=False),
     }
     schema = TABLES["decisions"]
-    columns = {name: [row[name]] for name in schema.names}
-    store.append_new("decisions", pa.table(columns, schema=schema))
+    return pa.table({name: [row[name]] for name in schema.names}, schema=schema)
 
 
 def read(store: Store) -> list[Decision]:
@@ -114,15 +161,32 @@ def _date(text: str | None) -> date | None:
     return date.fromisoformat(text) if text else None
 
 
+def changes(decisions: list[Decision]) -> list[Decision]:
+    """Those that made a champion, oldest first."""
+    return [one for one in decisions if one.decision in (PROMOTED, ROLLED_BACK)]
+
+
 def last_change(decisions: list[Decision]) -> Decision | None:
     """The decision that made the present champion; None before the first."""
-    changes = [one for one in decisions if one.decision in (PROMOTED, ROLLED_BACK)]
-    return changes[-1] if changes else None
+    made = changes(decisions)
+    return made[-1] if made else None
 
 
-def on_version(config: Config, version: str) -> Decision | None:
-    """The newest decision on a version as challenger; None while it waits for its first."""
-    known = [one for one in read(Store.of(config)) if one.challenger_version == version]
+def on_version(decisions: list[Decision], version: str, created_at: str) -> Decision | None:
+    """The newest decision on a version as challenger; None while it waits for its first.
+
+    Args:
+        decisions: all, oldest first.
+        version: its number.
+        created_at: since when it is there, ISO 8601. What was decided before was decided on a
+            version of that number in another registry.
+    """
+    since = datetime.fromisoformat(created_at)
+    known = [
+        one
+        for one in decisions
+        if one.challenger_version == version and datetime.fromisoformat(one.decided_at) >= since
+    ]
     return known[-1] if known else None
 
 
@@ -136,7 +200,8 @@ def with_id(question: Decision, config: Config, history: list[Decision]) -> Deci
         question.trigger,
         question.drift_day,
         question.numbers,
-        config.gate.model_dump(mode="json"),
+        # Who is asked decides no figure, and ids of before must stay.
+        config.gate.model_dump(mode="json", exclude={"approval"}),
         config.release.model_dump(mode="json"),
         change.decision_id if change else None,
     ]

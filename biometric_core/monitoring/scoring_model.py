@@ -1,20 +1,16 @@
 """Which model looks at a day, what it knew when it was trained, and which drift it has answered."""
 
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.compute as pc
 
 from biometric_core.config import Config
-from biometric_core.data.capture_sets import str_array
-from biometric_core.errors import ModelError
 from biometric_core.history import decisions
 from biometric_core.history.changes import Change
-from biometric_core.history.decisions import PROMOTED, ROLLED_BACK
+from biometric_core.history.decisions import PROMOTED
 from biometric_core.monitoring.roles import utc64
-from biometric_core.monitoring.watched import IS_WATCHED
 from biometric_core.schemas import start_of, utc
 from biometric_core.storage.store import Store
 from biometric_core.tracking import registry
@@ -60,44 +56,48 @@ class ScoringModel:
 
 
 def scoring_model(config: Config, store: Store, day: date) -> ScoringModel:
-    """The model that judges a day: the newest champion that was not trained on all of it.
+    """The model that judges a day: the champion that served when the day began.
 
-    So a day that is judged later than usual is not judged by a model that has learnt from it.
+    That is the newest one that had become champion by then and was trained on captures from before
+    the day (`as_of`). Days from before the first promotion, which are made up for or replayed, were
+    served by nobody: they are judged by the newest champion that was trained on captures from
+    before them, and where there is none by the first champion.
 
     Raises:
         ModelError: there is no champion.
         ServiceError: MLflow can't be reached.
     """
     history = decisions.read(store)
-    champion = registry.require(config, registry.CHAMPION)
     start = start_of(day)
-    taken = pc.field("captured_at")
-    during = (taken >= start) & (taken < start + timedelta(days=1))
-    captures = store.read("captures", ["capture_id", "captured_at"], during & IS_WATCHED)
-    ids = str_array(captures["capture_id"].to_pylist())
-    times = captures["captured_at"].to_numpy().astype("datetime64[us]")
-    newest = _as_scoring_model(config, champion, history)
-    earlier = (
-        one.challenger_version
-        for one in reversed(history)
-        if one.decision in (PROMOTED, ROLLED_BACK) and one.challenger_version != champion.version
-    )
-    for candidate in (newest, *_existing(config, dict.fromkeys(earlier), history)):
-        if not len(ids) or not candidate.known(store, ids, times).all():
-            return candidate
-    return newest
+    reigns = _reigns(config, history)
+    able = [one for one in reigns if one[1].as_of is None or one[1].as_of <= start]
+    served = [one for one in able if one[0] is not None and one[0] <= start]
+    return (served or able or reigns[:1])[-1][1]
 
 
-def _existing(
-    config: Config, versions: dict[str, None], history: list[decisions.Decision]
-) -> list[ScoringModel]:
-    found = []
-    for name in versions:
-        try:
-            found.append(_as_scoring_model(config, registry.require(config, name), history))
-        except ModelError:  # deleted from the registry since
-            continue
-    return found
+def _reigns(
+    config: Config, history: list[decisions.Decision]
+) -> list[tuple[datetime | None, ScoringModel]]:
+    """Each champion and since when it was it (None: not known), oldest first; less the deleted.
+
+    One that was set by hand counts from the decision before on: later than that, nobody knows when.
+    """
+    found: list[tuple[datetime | None, str]] = []
+
+    def by_hand(version: str | None) -> None:
+        if version is not None and (not found or found[-1][1] != version):
+            found.append((found[-1][0] if found else None, version))
+
+    for one in decisions.changes(history):
+        by_hand(one.champion_version)
+        found.append((datetime.fromisoformat(one.decided_at), one.challenger_version))
+    by_hand(registry.require(config, registry.CHAMPION).version)
+    there = {one.version: one for one in registry.versions(config)}
+    return [
+        (since, _as_scoring_model(config, there[version], history))
+        for since, version in found
+        if version in there
+    ]
 
 
 def _as_scoring_model(

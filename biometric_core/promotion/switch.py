@@ -1,9 +1,14 @@
-"""The switch of the champion, which survives being killed, and its record."""
+"""The switch of the champion, which survives being killed, and its record.
+
+The table of decisions says who is champion, and the registry's aliases follow it. A switch is won
+by whoever commits its row first; a tag on the version says, from before that until the aliases have
+followed, that somebody is about it. Whoever comes next finishes what was cut off.
+"""
 
 import json
 import logging
-from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from biometric_core.config import Config
@@ -14,8 +19,71 @@ from biometric_core.storage.store import Store
 from biometric_core.tracking import registry
 
 _log = logging.getLogger(__name__)
-PENDING = "gate.pending"
+_PENDING = "gate.pending."  # and the decision's id: several may be about the same version
 _DECISION_ID = "gate.decision_id"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Who is champion, and the record by which it is.
+
+    Attributes:
+        champion: the version that the registry names; None before the first.
+        history: all decisions, oldest first.
+        finished: the switch that had been cut off and was completed now; None where there was none.
+    """
+
+    champion: str | None
+    history: list[Decision]
+    finished: Decision | None = None
+
+
+def standing(config: Config) -> Standing:
+    """Complete a switch that was cut off, and tell who is champion.
+
+    Registry and record are read until nobody wrote in between. A champion that is another one than
+    the record says was set by hand: it is taken as it is, and said.
+    """
+    store = Store.of(config)
+    finished: Decision | None = None
+    while True:
+        seen = store.version("decisions")
+        history = decisions.read(store)
+        change = decisions.last_change(history)
+        if change is not None and is_cut_off(config, change):
+            to = change.challenger_version
+            _log.warning("finishing a switch to version %s that is only half done", to)
+            _complete(config, change)
+            finished = change
+            continue
+        champion = registry.champion_version(config)
+        if store.version("decisions") == seen:
+            break
+    if change is not None and champion != change.challenger_version:
+        _log.warning("%s", moved_by_hand(champion, change))
+    return Standing(champion, history, finished)
+
+
+def decision_on(config: Config, version: str) -> Decision | None:
+    """The newest decision on a version as challenger; None while it waits for its first."""
+    found = registry.require(config, version)
+    history = decisions.read(Store.of(config))
+    return decisions.on_version(history, found.version, found.created_at)
+
+
+def is_cut_off(config: Config, change: Decision) -> bool:
+    """Whether the registry has yet to follow a switch that is on record."""
+    version = registry.get(config, change.challenger_version)
+    return version is not None and _pending(change) in version.tags
+
+
+def moved_by_hand(champion: str | None, change: Decision) -> str:
+    """What is to be said of a champion that is not the one on record."""
+    return (
+        f"the registry's champion is {_named(champion)}, but by the decisions on record it is "
+        f"version {change.challenger_version}: somebody moved the alias by hand; it is taken as "
+        "it is, and no decision tells since when"
+    )
 
 
 def open_question(
@@ -67,58 +135,65 @@ def with_sensors(store: Store, decision: Decision) -> Decision:
     return replace(decision, numbers={**decision.numbers, **found})
 
 
-def switch_champion(config: Config, decision: Decision) -> Decision:
-    """Move the champion's alias and record it, or record that another was faster."""
-    version = decision.challenger_version
-    with registry.locked(config):
-        history = decisions.read(Store.of(config))
-        for known in history:
-            if known.decision_id == decision.decision_id:
-                return replace(known, reused=True)
-        decision = replace(decision, decided_at=_now())
-        registry.tag(config, version, {PENDING: decision.to_json()})
-        if registry.set_champion(config, version, decision.champion_version):
-            _complete(config, decision)
-            return decision
-        registry.untag(config, version, PENDING)
-        now = registry.champion_version(config)
-        before = decision.champion_version or "none"
-        reason = f"champion changed meanwhile: it was {before}, now it is {now or 'none'}"
-        return record(config, replace(decision, decision=REJECTED, reason=reason))
+def switch_champion(config: Config, decision: Decision, history: list[Decision]) -> Decision:
+    """Make the challenger champion and record it, or record that another was faster.
+
+    Args:
+        config: names registry and store.
+        decision: promoted or rolled back.
+        history: the record that it was made against. Where it holds another switch by now, the
+            champion is another one than was looked at.
+    """
+    before = _id(decisions.last_change(history))
+
+    def overtaken(now: list[Decision]) -> bool:
+        moved = registry.champion_version(config) != decision.champion_version
+        return moved or _id(decisions.last_change(now)) != before
+
+    version, pending = decision.challenger_version, _pending(decision)
+    registry.tag(config, version, {pending: decision.decision})
+    made = decisions.write(Store.of(config), decision, unless=overtaken)
+    if made is not None and made.decision == decision.decision:
+        _complete(config, made)
+        return made
+    registry.untag(config, version, pending)
+    if made is not None:  # the same question was answered by somebody else meanwhile
+        mark(config, made)
+        return made
+    now, was = standing(config).champion, decision.champion_version
+    reason = f"champion changed meanwhile: it was {_named(was)}, now it is {_named(now)}"
+    numbers = {**decision.numbers, decisions.CHAMPION_NOW: now}
+    return record(config, replace(decision, decision=REJECTED, reason=reason, numbers=numbers))
 
 
-def finish_pending(config: Config) -> Decision | None:
-    """Complete a switch that was killed after the alias moved."""
-    champion = registry.get(config, registry.CHAMPION)
-    if champion is None or PENDING not in champion.tags:
-        return None
-    with registry.locked(config):
-        champion = registry.require(config, registry.CHAMPION)
-        text = champion.tags.get(PENDING)
-        if text is None:
-            return None
-        decision = Decision.from_json(text)
-        _log.warning("finishing a switch to version %s that was cut off", champion.version)
-        if decision.champion_version is not None:
-            registry.set_alias(config, registry.PREVIOUS, decision.champion_version)
-        _complete(config, decision)
-        return decision
+def _complete(config: Config, change: Decision) -> None:
+    """Let the registry follow a switch that is on record; several may do so at once, and again."""
+    newest = decisions.last_change(decisions.read(Store.of(config)))
+    if _id(newest) == change.decision_id:
+        registry.set_champion(config, change.challenger_version, change.champion_version)
+    mark(config, change)
+    registry.untag(config, change.challenger_version, _pending(change))
+    _tell(change)
 
 
-def _complete(config: Config, decision: Decision) -> None:
-    decisions.write(Store.of(config), decision)
-    mark(config, decision)
-    registry.untag(config, decision.challenger_version, PENDING)
-    _tell(decision)
+def _pending(decision: Decision) -> str:
+    return _PENDING + decision.decision_id
+
+
+def _id(decision: Decision | None) -> str | None:
+    return decision.decision_id if decision else None
+
+
+def _named(version: str | None) -> str:
+    return f"version {version}" if version else "none"
 
 
 def record(config: Config, decision: Decision) -> Decision:
     """Write a decision that moves nothing to the table, and onto the version."""
-    decision = replace(decision, decided_at=_now())
-    decisions.write(Store.of(config), decision)
-    mark(config, decision)
-    _tell(decision)
-    return decision
+    made = decisions.write(Store.of(config), decision) or decision
+    mark(config, made)
+    _tell(made)
+    return made
 
 
 def mark(config: Config, decision: Decision) -> None:
@@ -156,7 +231,3 @@ def _readable(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _readable(one) for name, one in value.items()}
     return value
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat()

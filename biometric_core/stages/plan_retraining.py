@@ -6,16 +6,14 @@ the drift state is read again from the store; an alarm stays pending until a dec
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-import numpy as np
 import pyarrow.compute as pc
 
 from biometric_core.config import Config
-from biometric_core.data.capture_sets import str_array
 from biometric_core.history import decisions
 from biometric_core.history.changes import Change, Sensor, named
 from biometric_core.history.decisions import Decision
@@ -28,6 +26,7 @@ from biometric_core.history.drift_table import (
     TREND_PREFIX,
     Outcome,
     Row,
+    by_day,
     moved,
     moved_during,
     read_rows,
@@ -38,6 +37,7 @@ from biometric_core.schemas import start_of, utc
 from biometric_core.storage.private import owner_only
 from biometric_core.storage.store import Store
 from biometric_core.tracking.registry import Version, require
+from biometric_core.training.training_data import count_trainable
 
 _log = logging.getLogger(__name__)
 
@@ -67,9 +67,9 @@ class RetrainPlan:
 def plan_retraining(config: Config, *, trigger: str, force: bool = False) -> RetrainPlan:
     """Decide whether to train a challenger.
 
-    Retrain when a confirmed drift, as the champion judged it, has been told since the last
-    decision that answered it, the cooldown (in days of the data, not of the clock) is over, enough
-    captures of known subjects came from the sensors that moved since its first day, and the
+    Retrain when a confirmed drift of some sensors, as the champion judged it, has been told since
+    the last decision that answered them, the cooldown (in days of the data, not of the clock) is
+    over, enough captures to train on came from the sensors that moved since its first day, and the
     champion does worse: genuine scores fell by more than chance explains, or more captures fail to
     be acquired. T2 also fires on shifts that do no harm.
 
@@ -86,10 +86,10 @@ def plan_retraining(config: Config, *, trigger: str, force: bool = False) -> Ret
     champion = require(config, "champion")
     days = _judged_days(store)
     history = decisions.read(store)
-    answered = max((one.answered for one in history if one.answered), default=None)
-    pending = _pending(days, champion.version, answered)
+    own = [judged for judged in days if judged.model_version == champion.version]
+    pending = _pending(own, history)
     if pending:
-        made = _weigh(config, store, champion, pending, answered)
+        made = _weigh(config, store, champion, pending, history)
     else:
         made = RetrainPlan(False, _standing(days, history, champion.version), None, None)
     if force and not made.retrain:
@@ -98,49 +98,88 @@ def plan_retraining(config: Config, *, trigger: str, force: bool = False) -> Ret
     return made
 
 
-def _judged_days(store: Store) -> list[Row]:
+@dataclass(frozen=True)
+class _Judged:
+    """What a model said of a day: the verdict on it as a whole, and which sensors moved."""
+
+    day: date
+    model_version: str
+    verdict: str
+    moved: frozenset[Sensor]
+
+
+def _judged_days(store: Store) -> list[_Judged]:
     """The verdicts on days as a whole, oldest first."""
-    found = [row for row in read_rows(store) if row["statistic"] == DAY]
-    return sorted(found, key=lambda row: row["day"])
+    found = []
+    for day, rows in by_day(read_rows(store)).items():
+        for whole in (row for row in rows if row["statistic"] == DAY):
+            version = whole["model_version"]
+            own = moved(row for row in rows if row["model_version"] == version)
+            found.append(_Judged(day, version, whole["verdict"], frozenset(own)))
+    return sorted(found, key=lambda judged: judged.day)
 
 
-def _pending(days: list[Row], champion: str, answered: date | None) -> tuple[date, date] | None:
-    """First and last day of the champion's newest confirmed drift; None where none waits.
+@dataclass(frozen=True)
+class _Pending:
+    """A drift that waits for an answer: of which sensors, and its first and last day."""
 
-    It goes back without a break to its first confirmed day. After an answer it waits only once it
-    has been told again: a drift that goes on is answered, until its next alarm.
+    first: date
+    last: date
+    sensors: frozenset[Sensor]
+
+
+def _pending(days: Sequence[_Judged], history: Sequence[Decision]) -> _Pending | None:
+    """The newest confirmed drift that waits for an answer; None where none does.
+
+    A decision answers for the sensors that it says moved: what another one did on those days, or
+    earlier, still waits. After an answer a drift waits only once it has been told again: one that
+    goes on is answered, until its next alarm. It goes back without a break to its first confirmed
+    day.
+
+    Args:
+        days: judged by the champion, oldest first.
+        history: all decisions.
     """
-    own = [row for row in days if row["model_version"] == champion]
-    later = [row for row in own if answered is None or row["day"] > answered]
-    confirmed = [row for row in later if row["verdict"] in CONFIRMED]
-    goes_on = answered is not None and all(r["verdict"] == Outcome.STANDING for r in confirmed)
-    if not confirmed or goes_on:
+    told: dict[Sensor, list[_Judged]] = {}
+    for judged in (one for one in days if one.verdict in CONFIRMED):
+        for sensor in judged.moved:
+            if not any(one.answers(sensor, judged.day) for one in history):
+                told.setdefault(sensor, []).append(judged)
+    waiting = {sensor: found for sensor, found in told.items() if not _goes_on(found, history)}
+    if not waiting:
         return None
-    last = confirmed[-1]["day"]
-    first = last
-    for row in reversed([row for row in own if row["day"] < last]):
-        if row["verdict"] not in MOVED:
+    last = max(found[-1].day for found in waiting.values())
+    first, sensors = last, frozenset(waiting)
+    for judged in reversed([one for one in days if one.day < last]):
+        if judged.verdict not in MOVED or not judged.moved & sensors:
             break
-        first = row["day"] if row["verdict"] in CONFIRMED else first
-    return first, last
+        first = judged.day if judged.verdict in CONFIRMED else first
+    return _Pending(first, last, sensors)
+
+
+def _goes_on(found: Sequence[_Judged], history: Sequence[Decision]) -> bool:
+    """Whether these days only repeat what was answered before."""
+    answered = any(one.answered and one.answered < found[0].day for one in history)
+    return answered and all(judged.verdict == Outcome.STANDING for judged in found)
 
 
 def _weigh(
     config: Config,
     store: Store,
     champion: Version,
-    pending: tuple[date, date],
-    answered: date | None,
+    pending: _Pending,
+    history: Sequence[Decision],
 ) -> RetrainPlan:
     """Weigh a drift that waits for an answer."""
-    first, day = pending
+    first, day = pending.first, pending.last
     rows = rows_of(store, first, day, champion.version)
-    today = [row for row in rows if row["day"] == day]
+    today = [row for row in rows if row["day"] == day and sensor_of(row) in pending.sensors]
     harm = _Harm.of(today, config.monitoring.suspect_alpha)
-    sensors = moved_during(rows)
-    captures = _labelled(store, Change(first, sensors))
-    last = max((d for d in (answered, _last_day(champion)) if d is not None), default=None)
-    days = (day - last).days if last else None
+    sensors = moved_during(rows) & pending.sensors
+    end = start_of(day + timedelta(days=1))
+    captures = count_trainable(store, config, Change(first, sensors), end)
+    answered = [one.answered for one in history if one.answered and one.answered < day]
+    last = max((d for d in (*answered, _last_day(champion)) if d is not None), default=None)
     numbers = {
         "champion_version": champion.version,
         "since": first.isoformat(),
@@ -149,7 +188,7 @@ def _weigh(
         "failure_shift": harm.failure_shift,
         "new_captures": captures,
         "min_new_captures": config.retraining.min_new_captures,
-        "days_since_last": days,
+        "days_since_last": (day - last).days if last else None,
         "cooldown_days": config.retraining.cooldown_days,
     }
     found = tuple(sorted(sensors))
@@ -157,9 +196,8 @@ def _weigh(
     if objection is not None:
         reason = f"drift on {day}, but {objection}"
         return RetrainPlan(False, reason, first.isoformat(), None, numbers, found)
-    reason = f"drift on {day}: {harm.told()}, {captures} new captures of known subjects"
-    end = start_of(day + timedelta(days=1)).isoformat()
-    return RetrainPlan(True, reason, first.isoformat(), end, numbers, found)
+    reason = f"drift on {day}: {harm.told()}, {captures} new captures to train on"
+    return RetrainPlan(True, reason, first.isoformat(), end.isoformat(), numbers, found)
 
 
 def _objection(numbers: Mapping[str, Any], last: date | None, harm: "_Harm") -> str | None:
@@ -168,7 +206,7 @@ def _objection(numbers: Mapping[str, Any], last: date | None, harm: "_Harm") -> 
     if days is not None and days < numbers["cooldown_days"]:
         return f"{days} days since {last} are within the cooldown"
     if captures < numbers["min_new_captures"]:
-        return f"only {captures} captures of known subjects since then"
+        return f"only {captures} captures to train on since then"
     if not harm.worse:
         return (
             "the champion's genuine scores are no lower on that day, "
@@ -231,28 +269,17 @@ class _Harm:
         return ", ".join(parts)
 
 
-def _labelled(store: Store, change: Change) -> int:
-    """Captures of known subjects by sensors since they changed: others can't be trained on."""
-    since = pc.field("captured_at") >= start_of(change.day)
-    rows = store.read("captures", ["subject_id", "modality", "sensor"], since)
-    known = np.array([bool(subject) for subject in rows["subject_id"].to_pylist()], dtype=np.bool_)
-    modality, sensor = (str_array(rows[n].to_pylist()) for n in ("modality", "sensor"))
-    return int(np.count_nonzero(known & change.concerns(modality, sensor)))
-
-
-def _standing(days: list[Row], history: list[Decision], champion: str) -> str:
+def _standing(days: Sequence[_Judged], history: Sequence[Decision], champion: str) -> str:
     """Why nothing is pending."""
-    alarms = [row for row in days if row["verdict"] in CONFIRMED]
+    alarms = [judged for judged in days if judged.verdict in CONFIRMED]
     if not alarms:
         return "no drift alarm"
-    newest = max(alarms, key=lambda row: row["day"])
-    goes_on = newest["model_version"] == champion  # then it was answered on an earlier day
-    answers = [
-        one for one in history if one.answered and (goes_on or one.answered >= newest["day"])
-    ]
+    newest = alarms[-1]
+    goes_on = newest.model_version == champion  # then it was answered on an earlier day
+    answers = [one for one in history if one.answered and (goes_on or one.answered >= newest.day)]
     if not answers:
         return (
-            f"the drift of {newest['day']} was found by version {newest['model_version']}; "
+            f"the drift of {newest.day} was found by version {newest.model_version}; "
             f"version {champion} is champion now"
         )
     answer = answers[-1]

@@ -1,7 +1,7 @@
 """The gate: a challenger replaces the champion only where it is provably better.
 
-A switch survives being killed at any point: the decision is written onto the challenger first, then
-the alias moves, then the decision goes into the table. Whoever comes next finishes what is pending.
+A switch survives being killed at any point, and of several at once one wins, on whatever machines:
+`promotion/switch.py`.
 """
 
 import hashlib
@@ -17,11 +17,10 @@ from biometric_core.history import decisions
 from biometric_core.history.decisions import PROMOTED, Decision
 from biometric_core.imaging.preparation import preprocess_version
 from biometric_core.promotion.switch import (
-    PENDING,
-    finish_pending,
     mark,
     open_question,
     record,
+    standing,
     switch_champion,
     with_sensors,
 )
@@ -67,29 +66,23 @@ def promote(
         DataError: nothing has been prepared yet.
         ServiceError: MLflow can't be reached; the champion is untouched or the switch is pending.
     """
-    finish_pending(config)
+    found = standing(config)
     store = Store.of(config)
-    challenger = _challenger(config, version)
-    champion = registry.champion_version(config)
+    challenger = registry.require(config, version or registry.challenger_version(config)).version
     sets = _test_sets(config, store, challenger, as_of)
     numbers = {
         "data_digest": _data_digest(sets),
         "approved_by": approved_by,
-        **_preparations(config, {"challenger": challenger, "champion": champion}),
+        **_preparations(config, {"challenger": challenger, "champion": found.champion}),
     }
     question = open_question(
-        champion, challenger, trigger=trigger, drift_day=drift_day, as_of=as_of, numbers=numbers
+        *(found.champion, challenger),
+        trigger=trigger,
+        drift_day=drift_day,
+        as_of=as_of,
+        numbers=numbers,
     )
-    return _answer(config, store, question, sets, as_of)
-
-
-def _challenger(config: Config, version: str | None) -> str:
-    """The version to judge; the alias `challenger` names it where nobody does."""
-    with registry.locked(config):
-        challenger = registry.require(config, version or registry.challenger_version(config))
-        if PENDING in challenger.tags:  # cut off before the alias moved: it is judged again
-            registry.untag(config, challenger.version, PENDING)
-    return challenger.version
+    return _answer(config, store, question, sets, found.history, as_of)
 
 
 def _test_sets(
@@ -130,10 +123,10 @@ def _answer(
     store: Store,
     question: Decision,
     sets: dict[Modality, CaptureSet],
+    history: list[Decision],
     as_of: datetime | None,
 ) -> Decision:
     """The decision on record where the question was asked before, else a new one."""
-    history = decisions.read(store)
     question = decisions.with_id(question, config, history)
     known = decisions.on_record(question, history)
     if known is not None:
@@ -143,7 +136,7 @@ def _answer(
     if question.champion_version == question.challenger_version:
         return record(config, replace(question, reason="already champion"))
     question = with_sensors(store, question)
-    return _conclude(config, question, _judge(config, store, question, sets, as_of))
+    return _conclude(config, question, _judge(config, store, question, sets, as_of), history)
 
 
 def _judge(
@@ -187,9 +180,11 @@ def _judge(
         return Ruling(False, f"not measurable: {error}", {})
 
 
-def _conclude(config: Config, question: Decision, verdict: "Ruling") -> Decision:
+def _conclude(
+    config: Config, question: Decision, verdict: "Ruling", history: list[Decision]
+) -> Decision:
     numbers = {**verdict.numbers, **question.numbers}
     decision = replace(question, reason=verdict.reason, numbers=numbers)
     if not verdict.promote:
         return record(config, decision)
-    return switch_champion(config, replace(decision, decision=PROMOTED))
+    return switch_champion(config, replace(decision, decision=PROMOTED), history)

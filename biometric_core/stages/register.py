@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 from biometric_core.config import Config
 from biometric_core.errors import ModelError
+from biometric_core.promotion.switch import decision_on
 from biometric_core.storage.private import owner_only, tighten
 from biometric_core.tracking import bundle, runs
 from biometric_core.tracking.client import mlflow_client
@@ -17,8 +18,9 @@ from biometric_core.tracking.registry import (
     CHAMPION,
     Version,
     create_version,
+    delete_version,
+    drop_alias,
     get,
-    locked,
     set_alias,
     version_of_run,
 )
@@ -52,20 +54,37 @@ class RegisterResult:
 def register(config: Config, *, run_id: str) -> RegisterResult:
     """Make a bundle of a training run's recogniser and register it as challenger.
 
-    Safe to repeat: a run has one version, and half-uploaded files are uploaded again.
+    Safe to repeat: a run has one version, and half-uploaded files are uploaded again. A version
+    that is champion or has been decided on is found again, and is no challenger.
 
     Raises:
         ModelError: the run is unknown or has no recogniser.
         ServiceError: MLflow can't be reached.
     """
-    with locked(config):
-        known = version_of_run(config, run_id)
-        version = known or _create(config, run_id)
-        if get(config, CHAMPION) != version:
-            set_alias(config, CHALLENGER, version.version)
-    reused = known is not None
+    known = version_of_run(config, run_id)
+    version = known or _first(config, run_id, _create(config, run_id))
+    if _is_decided(config, version):
+        drop_alias(config, CHALLENGER, version.version)
+    else:
+        set_alias(config, CHALLENGER, version.version)
     _log.info("run %s is version %s of the model", run_id, version.version)
+    reused = known is not None
     return RegisterResult(config.mlflow.model_name, version.version, run_id, reused)
+
+
+def _first(config: Config, run_id: str, made: Version) -> Version:
+    """The run's version; another one where somebody else registered the run at the same time."""
+    first = version_of_run(config, run_id) or made
+    if first.version != made.version:
+        delete_version(config, made.version)
+    return first
+
+
+def _is_decided(config: Config, version: Version) -> bool:
+    champion = get(config, CHAMPION)
+    if champion is not None and champion.version == version.version:
+        return True
+    return decision_on(config, version.version) is not None
 
 
 def _create(config: Config, run_id: str) -> Version:

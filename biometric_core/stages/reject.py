@@ -6,7 +6,7 @@ from datetime import date, datetime
 from biometric_core.config import Config
 from biometric_core.history import decisions
 from biometric_core.history.decisions import Decision
-from biometric_core.promotion.switch import finish_pending, mark, open_question, record
+from biometric_core.promotion.switch import mark, open_question, record, standing, with_sensors
 from biometric_core.storage.private import owner_only
 from biometric_core.storage.store import Store
 from biometric_core.tracking import registry
@@ -38,17 +38,19 @@ def reject(
         ModelError: there is no such version.
         ServiceError: MLflow can't be reached.
     """
-    finish_pending(config)
-    champion = registry.champion_version(config)
+    found = standing(config)
     challenger = registry.require(config, version).version
     numbers = {"asked": "a person"}
     question = open_question(
-        champion, challenger, trigger=trigger, drift_day=drift_day, as_of=as_of, numbers=numbers
+        *(found.champion, challenger),
+        trigger=trigger,
+        drift_day=drift_day,
+        as_of=as_of,
+        numbers=numbers,
     )
-    history = decisions.read(Store.of(config))
-    decision = decisions.with_id(replace(question, reason=reason), config, history)
-    for known in history:
+    decision = decisions.with_id(replace(question, reason=reason), config, found.history)
+    for known in found.history:
         if known.decision_id == decision.decision_id:
             mark(config, known)  # cut off between the row and the tags
             return replace(known, reused=True)
-    return record(config, decision)
+    return record(config, with_sensors(Store.of(config), decision))

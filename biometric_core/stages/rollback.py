@@ -4,9 +4,8 @@ from biometric_core.config import Config
 from biometric_core.errors import ModelError
 from biometric_core.history import decisions
 from biometric_core.history.decisions import ROLLED_BACK, Decision
-from biometric_core.promotion.switch import finish_pending, switch_champion
+from biometric_core.promotion.switch import standing, switch_champion
 from biometric_core.storage.private import owner_only
-from biometric_core.storage.store import Store
 from biometric_core.tracking import registry
 
 
@@ -22,12 +21,11 @@ def rollback(config: Config, *, reason: str) -> Decision:
         ModelError: there is no previous champion.
         ServiceError: MLflow can't be reached.
     """
-    pending = finish_pending(config)
-    if pending is not None and pending.decision == ROLLED_BACK:
-        return pending
-    champion = registry.get(config, registry.CHAMPION)
+    found = standing(config)
+    if found.finished is not None and found.finished.decision == ROLLED_BACK:
+        return found.finished
     previous = registry.get(config, registry.PREVIOUS)
-    if champion is None or previous is None or previous.version == champion.version:
+    if found.champion is None or previous is None or previous.version == found.champion:
         raise ModelError(
             f"no previous champion of {config.mlflow.model_name} in the registry: "
             "nothing to go back to"
@@ -35,8 +33,9 @@ def rollback(config: Config, *, reason: str) -> Decision:
     decision = Decision(
         decision=ROLLED_BACK,
         reason=reason,
-        champion_version=champion.version,
+        champion_version=found.champion,
         challenger_version=previous.version,
     )
-    decision = decisions.with_id(decision, config, decisions.read(Store.of(config)))
-    return switch_champion(config, decision)
+    return switch_champion(
+        config, decisions.with_id(decision, config, found.history), found.history
+    )

@@ -16,6 +16,7 @@ from biometric_core.history.drift_table import (
     moved_since,
     of_sensors,
 )
+from biometric_core.promotion import switch
 from biometric_core.provenance import without_password
 from biometric_core.schemas import KEYS
 from biometric_core.stages import plan_retraining
@@ -37,7 +38,8 @@ def status(config: Config) -> dict[str, Any]:
     Returns:
         `store` (the storage root), `registry` (MLflow's address, without a password), `model`
         (name), `champion`, `challenger`, `previous` (each None or version, run, since,
-        error rates), `day` (the last judged one: verdict, since when, p-value, model version,
+        error rates), `by_hand` (None, or that the champion is not the one on record, and why),
+        `day` (the last judged one: verdict, since when, p-value, model version,
         report; None before the first), `verdicts` (its worst of each modality and sensor),
         `replaced` (the last five days that were judged again: verdict, the one before, when),
         `alarms` (what stands: modality, sensor, since, and the decision that answered it),
@@ -67,7 +69,7 @@ def status(config: Config) -> dict[str, Any]:
 
 
 def _models(config: Config, history: list[decisions.Decision]) -> tuple[dict[str, Any], str | None]:
-    models: dict[str, Any] = dict.fromkeys(registry.ALIASES)
+    models: dict[str, Any] = dict.fromkeys((*registry.ALIASES, "by_hand"))
     if not _database_exists(config):
         return models, None
     try:
@@ -77,11 +79,25 @@ def _models(config: Config, history: list[decisions.Decision]) -> tuple[dict[str
     for alias, version in found.items():
         if version is not None:
             models[alias] = _described(version)
+    challenger = found[registry.CHALLENGER]
+    if challenger and decisions.on_version(history, challenger.version, challenger.created_at):
+        models[registry.CHALLENGER] = None  # cut off before its alias was dropped
     change = decisions.last_change(history)
     champion = models[registry.CHAMPION]
     if champion and change and change.challenger_version == champion["version"]:
         champion["since"] = change.decided_at
+    elif change:
+        models["by_hand"] = _not_on_record(config, champion and champion["version"], change)
     return models, None
+
+
+def _not_on_record(config: Config, champion: str | None, change: decisions.Decision) -> str:
+    if switch.is_cut_off(config, change):
+        return (
+            f"the switch to version {change.challenger_version} is only half done: "
+            "`biometric promote` completes it"
+        )
+    return switch.moved_by_hand(champion, change)
 
 
 def _database_exists(config: Config) -> bool:
@@ -140,7 +156,7 @@ def _alarms(days: list[JudgedDay], history: list[decisions.Decision]) -> list[di
         answers = [
             f"version {one.challenger_version} {one.decision}"
             for one in history
-            if one.answered and one.answered >= since
+            if one.answers((modality, sensor), since)
         ]
         answer = answers[-1] if answers else None
         told = {"modality": modality, "sensor": sensor, "since": since.isoformat()}
@@ -169,6 +185,8 @@ def _next(told: dict[str, Any]) -> str:
         )
     if not told["tables"]["features"]:
         return "captures wait to be prepared: `biometric preprocess`"
+    if told["by_hand"]:
+        return str(told["by_hand"])
     if told[registry.CHALLENGER] is not None:
         return "a challenger waits for the gate: `biometric promote`"
     if told[registry.CHAMPION] is None:

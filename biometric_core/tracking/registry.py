@@ -1,17 +1,13 @@
 """The model registry: versions, the aliases that give them a role, and the switch of champions."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock
-
 from biometric_core.config import Config
 from biometric_core.errors import ModelError
-from biometric_core.storage.store import Store
 from biometric_core.tracking import bundle, runs
 from biometric_core.tracking.client import mlflow_client
 
@@ -48,11 +44,11 @@ class Version:
 
 
 def version_of_run(config: Config, run_id: str) -> Version | None:
-    """The version that was made of a training run; None where there is none."""
+    """The first version that was made of a training run; None where there is none."""
     with mlflow_client(config, "look for the run's model version") as client:
         text = f"name = '{config.mlflow.model_name}' and run_id = '{run_id}'"
-        found = client.search_model_versions(text)
-        return _version(found[0]) if found else None
+        found = [_version(one) for one in client.search_model_versions(text)]
+        return min(found, key=lambda one: int(one.version), default=None)
 
 
 def create_version(config: Config, run_id: str, tags: Mapping[str, str]) -> Version:
@@ -64,6 +60,12 @@ def create_version(config: Config, run_id: str, tags: Mapping[str, str]) -> Vers
             config.mlflow.model_name, source, run_id=run_id, tags=dict(tags)
         )
         return _version(made)
+
+
+def delete_version(config: Config, version: str) -> None:
+    """Remove a version; what it was made of stays with its run."""
+    with mlflow_client(config, "delete the model version") as client:
+        client.delete_model_version(config.mlflow.model_name, version)
 
 
 def _ensure_model(config: Config, client: "MlflowClient") -> None:
@@ -211,35 +213,23 @@ def untag(config: Config, version: str, key: str) -> None:
         client.delete_model_version_tag(config.mlflow.model_name, version, key)
 
 
-@contextmanager
-def locked(config: Config) -> Iterator[None]:
-    """One writer of aliases at a time among all that share the storage root; may be nested."""
-    path = Store.of(config).path("locks", f"registry-{config.mlflow.model_name}.lock")
-    with FileLock(path, mode=0o600, is_singleton=True):
-        yield
-
-
 def set_champion(config: Config, version: str, expected: str | None) -> bool:
-    """Make a version the champion, if the champion is still the one the decision was made against.
+    """Make a version the champion and the former one `previous`; safe to repeat where cut off.
 
-    The champion's alias goes first: killed in between, `previous` still names a champion of before,
-    which a rollback needs. Whoever finishes the switch moves `previous` too (`gate`).
+    Who may do so is decided before, in the table of decisions: MLflow's aliases know no condition.
+    The champion's alias goes first: killed in between, `previous` still names a champion of before.
 
     Args:
         config: names registry and model.
         version: the new champion.
-        expected: version number of the champion that was compared with; None where there was none.
+        expected: version number of the former champion; None where there was none.
 
     Returns:
-        False where another promoter was faster; nothing has been changed then.
+        False where the champion is neither of them; nothing has been changed then.
     """
-    with locked(config):
-        if champion_version(config) != expected:
-            return False
-        set_alias(config, CHAMPION, version)
-        # Promoters on another machine may not share the lock: what was written is read again.
-        if champion_version(config) != version:
-            return False
-        if expected is not None:
-            set_alias(config, PREVIOUS, expected)
-        return True
+    if champion_version(config) not in (expected, version):
+        return False
+    set_alias(config, CHAMPION, version)
+    if expected is not None:
+        set_alias(config, PREVIOUS, expected)
+    return True

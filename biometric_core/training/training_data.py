@@ -8,10 +8,17 @@ from datetime import datetime
 from typing import Self
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from biometric_core import provenance
 from biometric_core.config import Config
-from biometric_core.data.capture_sets import CaptureSet, load_captures
+from biometric_core.data.capture_sets import (
+    CaptureSet,
+    from_columns,
+    load_captures,
+    taken_before,
+)
 from biometric_core.data.splits import training_rows
 from biometric_core.errors import DataError
 from biometric_core.history.changes import Change
@@ -153,6 +160,33 @@ def _left_out(captures: CaptureSet, rejected: Collection[str]) -> int:
     """Captures that take no part because their claim was rejected."""
     with_them = training_rows(captures) | (captures.split == Split.VALIDATION)
     return int(np.count_nonzero(with_them & np.isin(captures.capture_id, list(rejected))))
+
+
+def count_trainable(store: Store, config: Config, change: Change, as_of: datetime) -> int:
+    """How many captures by what has changed a training on captures before `as_of` would fit.
+
+    The rows are chosen as for a training (`fitted_rows`). No pixel is read, and none is copied
+    to this machine.
+    """
+    prepared = pc.field("preprocess_version") == preprocess_version(config)
+    acquired = prepared & pc.field("failure").is_null()
+    names = store.read("features", ["capture_id"], acquired)["capture_id"].combine_chunks()
+    captures = store.read("captures", filter=taken_before(as_of))
+    captures = captures.filter(pc.is_in(captures["capture_id"], names))
+    refused, found = rejected_claims(store), 0
+    for modality in Modality:
+        rows = captures.filter(pc.equal(captures["modality"], modality.value))
+        known = _without_pixels(modality, rows)
+        found += int(np.count_nonzero(fitted_rows(known, refused) & change.changed(known)))
+    return found
+
+
+def _without_pixels(modality: Modality, rows: pa.Table) -> CaptureSet:
+    nothing = np.zeros((len(rows), 0, 0), np.uint8)
+    quality = np.zeros(len(rows), np.float32)
+    columns = {name: rows[name].to_pylist() for name in rows.column_names}
+    columns["captured_at"] = rows["captured_at"].to_numpy()
+    return from_columns(modality, columns, nothing, nothing, quality)
 
 
 def _end(sets: Mapping[Modality, CaptureSet]) -> datetime:

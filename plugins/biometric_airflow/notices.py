@@ -12,6 +12,7 @@ from urllib.parse import quote
 from airflow.sdk import BaseNotifier
 
 from biometric_airflow.channels import Notice, tell
+from biometric_core.errors import ConfigError
 
 _LONGEST_REASON = 500
 
@@ -58,8 +59,11 @@ class DeadlineNotice(BaseNotifier):
         run, deadline = context["dag_run"], context["deadline"]
         dag_id, run_id = run["dag_id"], run["dag_run_id"]
         due = str(deadline["deadline_time"])
-        asked = (run.get("conf") or {}).get("approval")
-        waiting = " It may be waiting for a person's approval (task approve)." if asked else ""
+        waiting = (
+            " It may be waiting for a person's approval (task approve)."
+            if _may_wait(dag_id, (run.get("conf") or {}).get("approval"))
+            else ""
+        )
         notice = Notice(
             "deadline",
             f"{dag_id} is late",
@@ -75,6 +79,18 @@ class DeadlineNotice(BaseNotifier):
             },
         )
         tell(notice, context)
+
+
+def _may_wait(dag_id: str, given: bool | None) -> bool:
+    """Whether a run of a DAG may be waiting for a person."""
+    from biometric_airflow.approval import is_asked
+    from biometric_core.config import load_config
+
+    try:
+        setting = load_config().gate.approval
+    except ConfigError:  # then the tasks say so
+        setting = "never"
+    return is_asked(given, setting, drift=dag_id == "biometric_retraining")
 
 
 def drift_notice(facts: Mapping[str, Any], before: str | None = None) -> Notice:
@@ -179,12 +195,15 @@ def decision_notice(decided: Mapping[str, Any]) -> Notice:
     Args:
         decided: a `decisions.Decision` as a dict.
     """
+    from biometric_core.history.decisions import CHAMPION_NOW
+
     version, before = decided["challenger_version"], decided["champion_version"]
+    stays = decided["numbers"].get(CHAMPION_NOW, before)
     what = str(decided["decision"]).replace("_", " ")
     now = {
         "promoted": f"Version {version} is champion now, it was {before or 'none'}.",
         "rolled_back": f"Version {version} is champion again, it was {before}.",
-    }.get(decided["decision"], f"Version {before or 'none'} stays champion.")
+    }.get(decided["decision"], f"Version {stays or 'none'} stays champion.")
     names = ("decision", "trigger", "drift_day", "decision_id", "decided_at", "reason")
     facts = {name: decided[name] for name in names}
     title = f"version {version} {what}" if what != "rolled back" else f"{what} to {version}"

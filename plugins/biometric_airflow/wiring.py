@@ -39,10 +39,12 @@ class ParsedConfig:
     Attributes:
         schedules: as configured; the defaults where the configuration can't be read.
         problem: why it can't be; None where it can.
+        approval: `gate.approval`.
     """
 
     schedules: Schedules
     problem: str | None = None
+    approval: str = "never"
 
     def doc(self, text: str | None) -> str:
         """The documentation of a DAG, with what is wrong at its top."""
@@ -80,7 +82,8 @@ def parse_config() -> ParsedConfig:
     and fail with it, and people are told as of any failure.
     """
     try:
-        return ParsedConfig(load_config().schedules)
+        config = load_config()
+        return ParsedConfig(config.schedules, approval=config.gate.approval)
     except ConfigError as error:
         _log.error("%s: %s", BROKEN, error)
         return ParsedConfig(Schedules(), str(error))

@@ -21,6 +21,7 @@ from sqlalchemy import Engine, event
 from biometric_core.config import Config
 from biometric_core.history import decisions
 from biometric_core.history.decisions import ROLLED_BACK
+from biometric_core.promotion.switch import is_cut_off
 from biometric_core.stages import promote
 from biometric_core.stages.register import register
 from biometric_core.stages.rollback import rollback
@@ -74,8 +75,8 @@ def promote_stage(folder: str) -> None:
 def rollback_stage(folder: str) -> None:
     """As a person does: not again once it is done, which would lead back."""
     config = config_of(folder)
-    on_record = decisions.read(Store.of(config))[-1].decision == ROLLED_BACK
-    if not on_record or "gate.pending" in registry.require(config, registry.CHAMPION).tags:
+    last = decisions.read(Store.of(config))[-1]
+    if last.decision != ROLLED_BACK or is_cut_off(config, last):
         rollback(config, reason="complaints")
 
 
@@ -96,7 +97,7 @@ def tell(folder: str) -> str:
     facts = {
         "roles": roles(config),
         "versions": len(registry.versions(config)),
-        "pending": [v.version for v in registry.versions(config) if "gate.pending" in v.tags],
+        "pending": [n for v in registry.versions(config) for n in v.tags if "pending" in n],
         "decided": decided(config),
         "marked": judged.tags["gate.decision"],
         "training": training_runs(config),

@@ -18,6 +18,7 @@ from biometric_core.history.drift_table import (
     UNIDENTIFIED,
     read_rows,
 )
+from biometric_core.monitoring.alarms import day_alarm
 from biometric_core.monitoring.loading import load_groups, window
 from biometric_core.monitoring.scoring_model import scoring_model
 from biometric_core.monitoring.verdicts import judge_day
@@ -238,13 +239,35 @@ def test_a_verdict_from_before_days_as_a_whole_were_kept_is_read(tmp_path) -> No
     assert monitor(config, day=CALM) == replace(fresh, reused=True)
 
 
-def test_a_backfilled_day_gets_the_verdict_that_it_would_have_had(tmp_path) -> None:
+@pytest.mark.parametrize("came", ["before the promotion", "after it"])
+def test_a_backfilled_day_gets_the_verdict_that_it_would_have_had(tmp_path, came) -> None:
     on_time, late = (system(tmp_path / name) for name in ("on_time", "late"))
-    for config in (on_time, late):
-        decide(config, "promoted", None, challenger="1")
+
+    def captures(config) -> None:
         calm_day(config)
         changed_day(config)
+
+    for config in (on_time, late):
+        decide(config, "promoted", None, challenger="1")
+    captures(on_time)
+    if came == "before the promotion":
+        captures(late)
     first = [monitor(on_time, day=day) for day in (CALM, CHANGED)]
     version = made_champion(late, as_of=at(CHANGED) + timedelta(days=1))
     decide(late, "promoted", CHANGED, challenger=version)
+    if came == "after it":  # whatever the new champion was trained on, it has not served then
+        captures(late)
     assert [monitor(late, day=day) for day in (CALM, CHANGED)] == first
+
+
+def test_without_a_reference_no_day_is_calm() -> None:
+    group = _group(0, 30)
+    reference = Span(_window(np.random.default_rng(1), 0), group.reference.attempts)
+    verdicts = judge_day([replace(group, reference=reference)], SETTINGS, DAY)
+    tested = [v for v in verdicts if v.statistic in TESTED]
+    assert {v.verdict for v in tested} == {"not_enough_subjects"}
+    assert day_alarm(verdicts, [], SETTINGS, DAY).verdict == "not_enough_subjects"
+    failed = replace(group.today.attempts, failed=np.ones(30))
+    failing = replace(group, reference=reference, today=Span(group.today.probes, failed))
+    verdicts = judge_day([failing], SETTINGS, DAY)
+    assert day_alarm(verdicts, [], SETTINGS, DAY).verdict == "alarm"

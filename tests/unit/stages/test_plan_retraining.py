@@ -2,21 +2,25 @@
 
 from datetime import date, timedelta
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from biometric_core.config import Config
 from biometric_core.history import drift_table
 from biometric_core.history.drift_table import ALL, DAY, FAILURE_SHIFT, GENUINE_SHIFT
-from biometric_core.schemas import TABLES
+from biometric_core.schemas import TABLES, Modality
 from biometric_core.stages.plan_retraining import plan_retraining
+from biometric_core.stages.status import status
 from biometric_core.storage.store import Store
+from biometric_core.training.training_data import load_training_data
 from tests.support.drift_story import (
     CHANGED,
     PEOPLE,
     at,
     changed_day,
     decide,
+    failures,
     made_champion,
     system,
     with_settings,
@@ -73,7 +77,8 @@ def test_a_pending_alarm_retrains_on_everything_up_to_its_day(alarmed: Config) -
     found = plan_retraining(alarmed, trigger="asset")
     assert found.retrain
     assert (found.day, found.as_of) == ("2026-01-07", "2026-01-08T00:00:00+00:00")
-    assert found.numbers["new_captures"] == PEOPLE, "the fingers' sensor has not moved"
+    fitted = len(trained_on(alarmed, CHANGED, Modality.IRIS))
+    assert found.numbers["new_captures"] == fitted, "the fingers' sensor has not moved"
     assert found.numbers["score_shift"] == -2.0
 
 
@@ -109,11 +114,32 @@ def test_too_few_captures_wait(alarmed: Config) -> None:
     demanding = with_settings(alarmed, "retraining", min_new_captures=PEOPLE + 1)
     found = plan_retraining(demanding, trigger="asset")
     assert not found.retrain
-    assert "40 captures of known subjects" in found.reason
+    assert f"only {found.numbers['new_captures']} captures to train on" in found.reason
+
+
+def trained_on(config: Config, day: date, modality: Modality) -> set[str]:
+    """What a training on everything up to and with a day would fit of that day."""
+    found = load_training_data(config, as_of=at(day) + timedelta(hours=12)).train[modality]
+    of_day = found.captured_at.astype("datetime64[D]") == np.datetime64(day)
+    return set(found.capture_id[of_day].tolist())
+
+
+def test_captures_that_can_not_be_trained_on_do_not_count(alarmed: Config) -> None:
+    _verdict(alarmed, CHANGED)
+    fitted = trained_on(alarmed, CHANGED, Modality.IRIS)
+    assert 0 < len(fitted) < PEOPLE / 2, "half of them train, less the reserved captures"
+    failures(alarmed, CHANGED, 20)
+    tomorrow = CHANGED + timedelta(days=1)
+    fill(alarmed, subjects=PEOPLE, impressions=range(7, 8), day=at(tomorrow))
+    plan = plan_retraining(alarmed, trigger="asset")
+    assert plan.numbers["new_captures"] == len(fitted)
+    demanding = with_settings(alarmed, "retraining", min_new_captures=len(fitted) + 1)
+    assert not plan_retraining(demanding, trigger="asset").retrain
 
 
 def test_captures_of_nobody_known_do_not_count(alarmed: Config) -> None:
     _verdict(alarmed, CHANGED)
+    before = plan_retraining(alarmed, trigger="asset").numbers["new_captures"]
     names = [f"unknown{number}" for number in range(30)]
     columns = {"capture_id": names, "captured_at": [at(CHANGED)] * 30}
     columns |= {"modality": ["iris"] * 30, "sensor": ["default"] * 30}
@@ -122,7 +148,7 @@ def test_captures_of_nobody_known_do_not_count(alarmed: Config) -> None:
         for field in TABLES["captures"]
     }
     Store.of(alarmed).append_new("captures", pa.table(rows, schema=TABLES["captures"]))
-    assert plan_retraining(alarmed, trigger="asset").numbers["new_captures"] == PEOPLE
+    assert plan_retraining(alarmed, trigger="asset").numbers["new_captures"] == before
 
 
 def test_captures_of_sensors_that_have_not_moved_are_no_new_ones(alarmed: Config) -> None:
@@ -131,9 +157,12 @@ def test_captures_of_sensors_that_have_not_moved_are_no_new_ones(alarmed: Config
     _verdict(alarmed, CHANGED, own="suspect", sensor="door-5")
     for offset, door in enumerate(("door-3", "door-4", "door-5")):
         span = range(7 + offset, 8 + offset)
-        fill(alarmed, subjects=10 + offset, impressions=span, day=at(CHANGED), sensor=door)
+        fill(alarmed, subjects=30 + offset, impressions=span, day=at(CHANGED), sensor=door)
     found = plan_retraining(alarmed, trigger="asset")
-    assert found.numbers["new_captures"] == 10 + 12
+    captures = load_training_data(alarmed).train[Modality.IRIS]
+    fitted = {door: int((captures.sensor == door).sum()) for door in np.unique(captures.sensor)}
+    assert min(fitted["door-3"], fitted["door-4"], fitted["door-5"]) > 0
+    assert found.numbers["new_captures"] == fitted["door-3"] + fitted["door-5"]
     assert found.sensors == (("iris", "door-3"), ("iris", "door-5"))
     assert plan_retraining(alarmed, trigger="manual", force=True).sensors == found.sensors
 
@@ -258,3 +287,42 @@ def test_scores_that_fell_by_chance_are_no_reason(alarmed: Config) -> None:
     rows = rows.set_column(column, "raw_p_value", pa.array(raw, pa.float64()))
     Store.of(alarmed).replace("drift", rows, "true")
     assert not plan_retraining(alarmed, trigger="asset").retrain
+
+
+def test_an_answer_does_not_bury_what_another_sensor_did_on_an_earlier_day(alarmed: Config) -> None:
+    earlier = CHANGED - timedelta(days=1)
+    fill(alarmed, subjects=PEOPLE, impressions=range(7, 8), day=at(earlier), sensor="door-4")
+    _verdict(alarmed, CHANGED)
+    decide(alarmed, "rejected", CHANGED, sensors=[("iris", "default")])
+    assert not plan_retraining(alarmed, trigger="asset").retrain
+    _verdict(alarmed, earlier, sensor="door-4")  # the day is made up for
+    found = plan_retraining(alarmed, trigger="asset")
+    assert (found.retrain, found.day) == (True, earlier.isoformat()), found.reason
+    assert found.sensors == (("iris", "door-4"),)
+    told = status(alarmed)
+    assert told["retraining"]["due"]
+    assert [one["answered"] for one in told["alarms"]] == ["version 2 rejected"]
+    decide(alarmed, "promoted", earlier, sensors=[("iris", "door-4")])
+    assert not plan_retraining(alarmed, trigger="asset").retrain
+
+
+def test_an_answered_alarm_does_not_count_as_answered_for_a_sensor_beside_it(
+    alarmed: Config,
+) -> None:
+    """Judged again with captures that came late, the day has another sensor that moved."""
+    _verdict(alarmed, CHANGED)
+    decide(alarmed, "rejected", CHANGED, sensors=[("fingerprint", "default")])
+    found = plan_retraining(alarmed, trigger="asset")
+    assert (found.retrain, found.sensors) == (True, (("iris", "default"),)), found.reason
+    assert status(alarmed)["alarms"][0]["answered"] is None
+
+
+def test_a_day_of_the_sensor_that_was_answered_is_answered_when_it_is_made_up_for(
+    alarmed: Config,
+) -> None:
+    _verdict(alarmed, CHANGED)
+    decide(alarmed, "rejected", CHANGED, sensors=[("iris", "default")])
+    _verdict(alarmed, CHANGED - timedelta(days=1))
+    found = plan_retraining(alarmed, trigger="asset")
+    assert not found.retrain
+    assert "was answered" in found.reason

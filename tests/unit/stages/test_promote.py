@@ -4,7 +4,7 @@ import json
 import logging
 import threading
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,7 +13,7 @@ import pytest
 from biometric_core.config import Config
 from biometric_core.errors import ModelError, ServiceError
 from biometric_core.history import decisions
-from biometric_core.promotion import ruling
+from biometric_core.promotion import ruling, switch
 from biometric_core.schemas import TABLES, Modality
 from biometric_core.stages import promote
 from biometric_core.stages.rollback import rollback
@@ -49,7 +49,7 @@ def test_the_first_model_fit_for_release_becomes_champion(ready, caplog):
     assert [r.decision_id for r in rows(ready)] == [made.decision_id]
     tags = registry.require(ready, version).tags
     assert tags["gate.decision"] == "promoted"
-    assert "gate.pending" not in tags
+    assert not [name for name in tags if name.startswith("gate.pending")]
     assert "no champion yet" in caplog.text
     assert made.numbers["challenger"]["fused"]["eer"] < 0.3
 
@@ -294,29 +294,59 @@ def test_of_two_promoters_at_once_one_wins_and_both_decisions_are_recorded(ready
     assert len(rows(ready)) == 2
     champion = registry.champion_version(ready)
     assert found["promoted"].challenger_version == champion
-    assert "champion changed meanwhile" in found["rejected"].reason
+    said = f"champion changed meanwhile: it was none, now it is version {champion}"
+    assert found["rejected"].reason == said
+    assert found["rejected"].numbers["champion_now"] == champion
     assert found["rejected"].challenger_version != champion
 
 
-@pytest.mark.parametrize("cut_off", ["before", "after"])
+@pytest.mark.parametrize("cut_off", ["write", "set_champion", "mark", "untag"])
 def test_a_switch_that_was_cut_off_is_finished_by_the_next_call(ready, monkeypatch, cut_off):
     good = register_untrained(ready, good=True)
 
-    def killed(*arguments):
+    def killed(*arguments, **named):
         raise ServiceError("killed")
 
-    target = (registry, "set_champion") if cut_off == "before" else (decisions, "write")
+    where = {"write": decisions, "mark": switch}.get(cut_off, registry)
     with monkeypatch.context() as patched:
-        patched.setattr(*target, killed)
+        patched.setattr(where, cut_off, killed)
         with pytest.raises(ServiceError):
             promote.promote(ready, version=good, trigger="training")
-    assert rows(ready) == []
-    assert registry.champion_version(ready) == (None if cut_off == "before" else good)
+    assert [row.decision for row in rows(ready)] == ([] if cut_off == "write" else ["promoted"])
+    moved = cut_off in ("mark", "untag")
+    assert registry.champion_version(ready) == (good if moved else None)
     made = promote.promote(ready, version=good, trigger="training")
     assert made.decision == "promoted"
     assert [row.decision for row in rows(ready)] == ["promoted"]
     assert roles(ready) == (good, None, None)
-    assert "gate.pending" not in registry.require(ready, good).tags
+    tags = registry.require(ready, good).tags
+    assert not [name for name in tags if name.startswith("gate.pending")]
+
+
+def test_a_champion_that_was_set_by_hand_is_taken_as_it_is_and_said(ready, caplog):
+    bad, good = register_untrained(ready, good=False), register_untrained(ready, good=True)
+    promote.promote(ready, version=bad)
+    other = register_untrained(ready, good=False, seed=1)
+    registry.set_alias(ready, "champion", other)
+    made = promote.promote(ready, version=good)
+    assert (made.decision, made.champion_version) == ("promoted", other), made.reason
+    assert "somebody moved the alias by hand" in caplog.text
+    assert f"champion is version {other}, but by the decisions on record" in caplog.text
+    assert registry.champion_version(ready) == good
+    assert registry.require(ready, "previous").version == other
+
+
+def test_two_clocks_do_not_change_who_was_promoted_last(ready):
+    bad, good = register_untrained(ready, good=False), register_untrained(ready, good=True)
+    promote.promote(ready, version=bad)
+    ahead = (datetime.now(UTC) + timedelta(hours=2)).isoformat()
+    (row,) = Store.of(ready).read("decisions").to_pylist()
+    row["decided_at"] = datetime.fromisoformat(ahead)  # as by a clock that is two hours ahead
+    table = pa.Table.from_pylist([row], schema=TABLES["decisions"])
+    Store.of(ready).replace("decisions", table, "true")
+    promote.promote(ready, version=good)
+    assert decisions.last_change(rows(ready)).challenger_version == good
+    assert rows(ready)[-1].decided_at > ahead
 
 
 def test_mlflow_away_leaves_the_champion_alone(ready, monkeypatch):
@@ -350,4 +380,3 @@ def test_a_decision_survives_the_table(tmp_path):
     decisions.write(store, made)
     decisions.write(store, made)
     assert decisions.read(store) == [made]
-    assert decisions.Decision.from_json(made.to_json()) == made

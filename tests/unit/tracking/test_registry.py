@@ -1,15 +1,22 @@
 import threading
+from dataclasses import replace
 
 import pytest
 
 from biometric_core.config import Config
 from biometric_core.errors import ModelError
+from biometric_core.history import decisions
+from biometric_core.history.decisions import Decision
+from biometric_core.stages import register as register_stage
 from biometric_core.stages.register import register
+from biometric_core.stages.reject import reject
+from biometric_core.stages.status import status
 from biometric_core.stages.train import train
+from biometric_core.storage.store import Store
 from biometric_core.tracking import registry, runs
 from biometric_core.tracking.client import mlflow_client
 from biometric_core.tracking.registry import _ensure_model
-from tests.support.tiny_store import fill, small
+from tests.support.tiny_store import changed, fill, small
 
 
 @pytest.fixture
@@ -63,22 +70,11 @@ def test_a_decision_against_another_champion_changes_nothing(ready, expected):
     assert registry.get(ready, "previous") is None
 
 
-def test_of_many_promoters_at_once_one_wins(ready):
-    first, *others = versions(ready, 6)
+def test_a_switch_that_was_cut_off_between_the_aliases_can_be_repeated(ready):
+    first, second = versions(ready, 2)
     registry.set_champion(ready, first, expected=None)
-    barrier, won = threading.Barrier(len(others)), []
-
-    def promote(version: str) -> None:
-        barrier.wait()
-        if registry.set_champion(ready, version, expected=first):
-            won.append(version)
-
-    threads = [threading.Thread(target=promote, args=(version,)) for version in others]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert won == [registry.champion_version(ready)]
+    registry.set_alias(ready, "champion", second)
+    assert registry.set_champion(ready, second, expected=first)
     assert registry.require(ready, "previous").version == first
 
 
@@ -116,6 +112,54 @@ def test_registration_cut_off_before_the_alias_is_completed(ready):
     with mlflow_client(ready, "cut off") as client:
         client.delete_registered_model_alias(ready.mlflow.model_name, "challenger")
     register(ready, run_id=run_id)
+    assert registry.challenger_version(ready) == "1"
+
+
+def test_a_version_that_was_decided_is_no_challenger_when_its_run_is_found_again(ready):
+    fill(ready, subjects=8)
+    run_id = train(ready).run_id
+    version = register(ready, run_id=run_id).version
+    reject(ready, version=version, reason="no")
+    again = register(ready, run_id=run_id)
+    assert (again.version, again.reused) == (version, True)
+    assert registry.get(ready, "challenger") is None
+    registry.set_alias(ready, "challenger", version)  # an earlier release gave it back each week
+    told = status(ready)
+    assert (told["challenger"], "biometric promote" in told["next"]) == (None, False)
+    register(ready, run_id=run_id)
+    assert registry.get(ready, "challenger") is None
+
+
+def test_a_decision_on_a_version_of_that_number_in_another_registry_does_not_count(ready):
+    old = Decision("rejected", "no", None, "1", decision_id="a")
+    decisions.write(Store.of(ready), replace(old, decided_at="2026-01-01T00:00:00+00:00"))
+    fill(ready, subjects=8)
+    assert register(ready, run_id=train(ready).run_id).version == "1"
+    assert registry.challenger_version(ready) == "1"
+
+
+def test_a_run_that_is_registered_twice_at_once_has_one_version(ready, monkeypatch):
+    fill(ready, subjects=8)
+    run_id = train(ready).run_id
+    barrier, real, results = threading.Barrier(2), registry.create_version, []
+
+    def together(*arguments):
+        barrier.wait(60)
+        return real(*arguments)
+
+    def work(config):
+        results.append(register_stage.register(config, run_id=run_id).version)
+
+    monkeypatch.setattr(register_stage, "create_version", together)
+    # Machines share the registry, and no folder for a lock.
+    machines = [ready, changed(ready, "storage", root=f"{ready.storage.root}-2")]
+    threads = [threading.Thread(target=work, args=(config,)) for config in machines]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == ["1", "1"]
+    assert [one.version for one in registry.versions(ready)] == ["1"]
     assert registry.challenger_version(ready) == "1"
 
 
