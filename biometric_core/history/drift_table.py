@@ -21,14 +21,17 @@ MEASURES = ("quality", "sharpness", "contrast", "brightness")
 """Measures of a capture, the columns of `Window.measures`: usable share, log, and gray levels."""
 QUALITY, SHARPNESS, CONTRAST, BRIGHTNESS = MEASURES
 FAILURE_RATE = "failure_rate"
+REJECTION_RATE = "rejection_rate"
 UNIDENTIFIED = "unidentified"
+ENROLLED_TODAY = "enrolled_today"
 
 RESIDUAL_T2 = "residual_t2"
 GENUINE_SHIFT = "genuine_shift"
 QUALITY_T2 = "quality_t2"
 FAILURE_SHIFT = "failure_shift"
+REJECTION_SHIFT = "rejection_shift"
 POPULATION_T2 = "population_t2"
-DAILY = (RESIDUAL_T2, GENUINE_SHIFT, QUALITY_T2, FAILURE_SHIFT)
+DAILY = (RESIDUAL_T2, GENUINE_SHIFT, QUALITY_T2, FAILURE_SHIFT, REJECTION_SHIFT)
 TREND_PREFIX = "trend_"
 TREND = tuple(TREND_PREFIX + name for name in DAILY)
 TESTED = (*DAILY, *TREND)
@@ -44,13 +47,14 @@ class Outcome(StrEnum):
     SUSPECT = "suspect"  # below the weaker threshold only: one such day is no alarm
     ALARM = "alarm"
     STANDING = "standing"  # of a day: confirmed, but the alarm of this drift was sent before
+    PARTLY = "partly_tested"  # of a day: nothing has moved of what could be tested, not all could
     NOT_ENOUGH = "not_enough_subjects"
     INFORMATION = "information"  # never raises an alarm
 
 
 CONFIRMED = (Outcome.ALARM, Outcome.STANDING)
 MOVED = (*CONFIRMED, Outcome.SUSPECT)
-SEVERITY = (*MOVED, Outcome.NOT_ENOUGH, Outcome.CALM)
+SEVERITY = (*MOVED, Outcome.PARTLY, Outcome.NOT_ENOUGH, Outcome.CALM)
 """The worst first. Information is no verdict."""
 
 

@@ -1,6 +1,6 @@
 """From the verdicts of a day to its alarm: is it confirmed, was it told, since when is it so?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -13,6 +13,7 @@ from biometric_core.history.drift_table import (
     DAY,
     MOVED,
     TESTED,
+    TREND_PREFIX,
     Outcome,
     by_day,
     sensor_of,
@@ -30,7 +31,7 @@ class DayAlarm:
     """The verdict on a day as a whole.
 
     Attributes:
-        verdict: calm, suspect, alarm, standing or not enough subjects.
+        verdict: calm, partly tested, suspect, alarm, standing or not enough subjects.
         p_value: the smallest corrected one; None where nothing was tested.
         reason: one sentence for people.
     """
@@ -60,14 +61,14 @@ def day_alarm(
         settings: thresholds and rules.
         day: the day.
     """
-    tested = [vars(row) for row in verdicts if row.statistic in TESTED and row.p_value is not None]
+    tested = _tested(vars(row) for row in verdicts)
     if not tested:
         return DayAlarm(Outcome.NOT_ENOUGH, None, "too few comparable people on this day")
     smallest = min(row["p_value"] for row in tested)
     confirmed = _confirmed(tested, history, settings, day)
     moved = confirmed or sensors(tested, MOVED)
     if not moved:
-        return DayAlarm(Outcome.CALM, smallest, "nothing has moved")
+        return _quiet(verdicts, tested, smallest)
     words = "; ".join(_told(sensor, tested, history, day) for sensor in sorted(moved))
     if not confirmed:
         return DayAlarm(Outcome.SUSPECT, smallest, f"to be confirmed: {words}")
@@ -76,6 +77,36 @@ def day_alarm(
     if told is not None and cooling and confirmed <= _confirmed_since(told, history, settings):
         return DayAlarm(Outcome.STANDING, smallest, f"alarm of {told} stands: {words}")
     return DayAlarm(Outcome.ALARM, smallest, words)
+
+
+def _tested(rows: Iterable[_Row]) -> list[_Row]:
+    return [row for row in rows if row["statistic"] in TESTED and row["p_value"] is not None]
+
+
+def _quiet(verdicts: Sequence[Verdict], tested: Sequence[_Row], smallest: float) -> DayAlarm:
+    """Calm only where all was tested that is looked at; else it says what was not."""
+    missing = untested(vars(row) for row in verdicts)
+    if not missing:
+        return DayAlarm(Outcome.CALM, smallest, "nothing has moved")
+    lacking = "; ".join(f"{named(s)}: {', '.join(names)}" for s, names in missing.items())
+    seen = sorted({named(sensor_of(row)) for row in tested})
+    reason = (
+        f"nothing has moved of what was tested ({'; '.join(seen)}); NOT tested, with too few "
+        f"comparable people: {lacking}"
+    )
+    return DayAlarm(Outcome.PARTLY, smallest, reason)
+
+
+def untested(rows: Iterable[_Row]) -> dict[Sensor, list[str]]:
+    """By sensor, the statistics that could be tested neither of the day nor of the recent days."""
+    found: dict[Sensor, dict[str, bool]] = {}
+    for row in rows:
+        if row["statistic"] in TESTED:
+            name = row["statistic"].removeprefix(TREND_PREFIX)
+            of_sensor = found.setdefault(sensor_of(row), {})
+            of_sensor[name] = of_sensor.get(name, False) or row["p_value"] is not None
+    missing = {s: [name for name, ok in names.items() if not ok] for s, names in found.items()}
+    return {sensor: names for sensor, names in sorted(missing.items()) if names}
 
 
 def _confirmed(
@@ -105,7 +136,7 @@ def _confirmed_since(told: date, history: Sequence[_Row], settings: Monitoring) 
     found: set[Sensor] = set()
     for day, rows in by_day(history).items():
         if day >= told:
-            tested = [row for row in rows if row["statistic"] in TESTED]
+            tested = _tested(rows)
             before = [row for row in history if row["day"] < day]
             found |= _confirmed(tested, before, settings, day)
     return found
@@ -144,9 +175,9 @@ def since(sensor: Sensor, history: Sequence[_Row], day: date) -> date:
 def _moved_days(
     sensor: Sensor, history: Sequence[_Row], statistics: Sequence[str]
 ) -> dict[date, bool]:
-    """The judged days of a sensor, and whether any of these statistics moved on them."""
+    """The days on which a sensor was tested, and whether any of these statistics moved on them."""
     moved: dict[date, bool] = {}
-    for row in history:
+    for row in _tested(history):
         if sensor_of(row) == sensor and row["statistic"] in statistics:
             moved[row["day"]] = moved.get(row["day"], False) or row["verdict"] in MOVED
     return moved
