@@ -28,6 +28,8 @@ from biometric_core.recogniser.network.spec import FUSIONS
 from biometric_core.schemas import Float32Array, Modality, Sample
 
 FUSED = "fused"
+DECISION_FMR = 0.001
+"""The false match rate that decisions are taken at where nobody names another one."""
 _CODE_DEFAULTS = {Modality.FINGERPRINT: Calibration(minutiae.DEFAULT_WEIGHT, minutiae.DEFAULT_BIAS)}
 
 
@@ -230,7 +232,7 @@ class Recogniser:
         ]
         return np.asarray(np.sum(scores, axis=0), np.float32)
 
-    def threshold(self, fmr: float, modality: Modality | str | None = None) -> float:
+    def threshold(self, fmr: float = DECISION_FMR, modality: Modality | str | None = None) -> float:
         """The LLR from which a comparison is accepted at a false match rate.
 
         Measured on validation subjects where they carry the FMR (the next stricter one measured);

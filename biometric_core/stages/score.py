@@ -166,6 +166,7 @@ def _rows(
     claims: Claims | None = None,
 ) -> pa.Table:
     none = [None] * len(captures)
+    threshold = recogniser.threshold(modality=captures.modality)
     columns = {
         "capture_id": captures.capture_id,
         "model_version": np.full(len(captures), version),
@@ -181,6 +182,7 @@ def _rows(
         "top_impostor_score": pa.array(claims.impostor, from_pandas=True) if claims else none,
         "quality": captures.quality,
         "trained_on": np.isin(captures.subject_id, recogniser.subjects),
+        "threshold": np.full(len(captures), threshold) if claims else none,
     }
     arrays = [pa.array(columns[field.name], field.type) for field in TABLES["probes"]]
     return pa.Table.from_arrays(arrays, schema=TABLES["probes"])

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 FOLDER = "model"
 MODEL_CARD = "model_card.md"
-_DEFAULT_FMR = 0.001
 _EXAMPLE_SEEDS = (1, 2)
 
 
@@ -53,6 +52,8 @@ def signature() -> "ModelSignature":
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
     from mlflow.types.schema import AnyType, Array
 
+    from biometric_core.recogniser import DECISION_FMR
+
     optional: dict[str, Any] = {"required": False}
     return ModelSignature(
         inputs=Schema(
@@ -74,7 +75,7 @@ def signature() -> "ModelSignature":
                 ColSpec(DataType.boolean, "fused_accepted", **optional),
             ]
         ),
-        params=ParamSchema([ParamSpec("fmr", DataType.double, _DEFAULT_FMR)]),
+        params=ParamSchema([ParamSpec("fmr", DataType.double, DECISION_FMR)]),
     )
 
 

@@ -13,11 +13,10 @@ import numpy as np
 import pandas as pd
 
 from biometric_core.errors import CaptureRefused, FailureToAcquire
-from biometric_core.recogniser import FUSED, Recogniser
+from biometric_core.recogniser import DECISION_FMR, FUSED, Recogniser
 from biometric_core.schemas import Float32Array, Modality, Sample
 
 _ARTIFACT = "recogniser"
-_DEFAULT_FMR = 0.001
 _COLUMNS = ["embedding", "quality", "failure", "score", "accepted", "fused_score", "fused_accepted"]
 _Row = tuple[Any, ...]
 NOTHING_TO_COMPARE = "nothing_to_compare"
@@ -55,7 +54,7 @@ class RecogniserModel(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined,m
             which no row has a score fails with `nothing_to_compare`.
         """
         del context
-        fmr = float((params or {}).get("fmr", _DEFAULT_FMR))
+        fmr = float((params or {}).get("fmr", DECISION_FMR))
         references = model_input.get("reference", pd.Series([None] * len(model_input)))
         columns = zip(model_input["image"], model_input["modality"], references, strict=True)
         rows = [self._row(image, name, reference, fmr) for image, name, reference in columns]
