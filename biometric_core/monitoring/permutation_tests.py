@@ -1,6 +1,6 @@
 """Permutation tests whose unit is the subject.
 
-Rows are averaged by subject (`designs` says which rows), and the null distribution comes from
+Rows are averaged by subject (`equal_samples` says which rows), and the null distribution comes from
 relabelling whole subjects:
 
 * a subject seen in both windows is compared with itself, and relabelling swaps the two windows;
@@ -30,6 +30,7 @@ from biometric_core.schemas import Float64Array
 
 # A relabelling that only repeats the observed one must count as equal in spite of rounding.
 _TIE = 1 - 1e-9
+
 
 @dataclass(frozen=True)
 class Relabelling:

@@ -1,8 +1,8 @@
 """From the probes of a day to verdicts: one row for each modality, sensor and statistic.
 
 What the sensor delivers is tested: residuals, genuine scores, quality, failures to acquire, claims
-rejected, of the day and of the recent days; Holm's correction (1979) runs over all of them. The rest informs: who
-came, and what the measures were.
+rejected, of the day and of the recent days; Holm's correction (1979) runs over all of them. The
+rest informs: who came, and what the measures were.
 """
 
 import math
