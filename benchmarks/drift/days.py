@@ -10,19 +10,20 @@ from typing import Any, TypeVar
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from benchmarks.drift.pool import CLEAN, REFERENCE, SLOW_VISITS, VISITS, Pool
+from benchmarks.drift.pool import CLEAN, REFERENCE, SLOW_VISITS, VISITS, Pool, each_of
 from biometric_core.config import Monitoring
 from biometric_core.history.drift_table import CONFIRMED
 from biometric_core.monitoring.alarms import DayAlarm, day_alarm
 from biometric_core.monitoring.verdicts import Verdict, judge_day
-from biometric_core.monitoring.windows import Attempts, Group, Span, Window
+from biometric_core.monitoring.windows import Group, Span
 from biometric_core.schemas import Modality, StrArray
 
 VISITS_A_DAY = 67  # with two eyes and a finger each: about 200 probes
 EVERY_VISIT = (*VISITS, *SLOW_VISITS)  # a changed sensor has captures of one visit a person
 ORDINARY_DAYS_BEFORE = 3
-_FIRST = date(2026, 1, 1)
+FIRST = date(2026, 1, 1)
 _KEPT_DAYS = 20
+T = TypeVar("T")
 R = TypeVar("R")
 
 
@@ -107,7 +108,7 @@ class World:
     def _verdicts(self, days: Sequence[Visitors]) -> list[Verdict]:
         """Verdicts on the last of these days, the others being the recent ones."""
         groups = [self._group(modality, days) for modality in self.modalities]
-        return judge_day(groups, self.settings, _FIRST + timedelta(days=days[-1].number))
+        return judge_day(groups, self.settings, FIRST + timedelta(days=days[-1].number))
 
     def _group(self, modality: Modality, days: Sequence[Visitors]) -> Group:
         last = days[-1].number
@@ -115,21 +116,13 @@ class World:
             self.span(modality, one, self.settings.trend_decay ** (last - one.number))
             for one in days
         ]
-        recent = Span(
-            joined([span.probes for span in spans]), joined([span.attempts for span in spans])
-        )
-        return Group(
-            modality.value,
-            "default",
-            self.reference[modality],
-            spans[-1],
-            recent if len(days) > 1 else None,
-        )
+        recent = together(spans) if len(days) > 1 else None
+        return Group(modality.value, "default", self.reference[modality], spans[-1], recent)
 
     def span(self, modality: Modality, day: Visitors, weight: float = 1.0) -> Span:
         """What the visitors of a day left behind."""
-        chosen = self.pool[modality, day.condition]
-        return Span(*chosen.pick(day.people, day.impressions, weight))
+        came = each_of(day.people, day.impressions)
+        return self.pool[modality, day.condition].span(came, came, weight)
 
     def _people(self, condition: str) -> StrArray:
         found = [self.pool[modality, condition].attempts.subject for modality in self.modalities]
@@ -141,7 +134,7 @@ def told(judged: Sequence[list[Verdict]], settings: Monitoring) -> list[Told]:
     history: list[dict[str, Any]] = []
     found = []
     for number, verdicts in enumerate(judged):
-        day = _FIRST + timedelta(days=number)
+        day = FIRST + timedelta(days=number)
         said = day_alarm(verdicts, history, settings, day)
         found.append(Told(said, verdicts))
         history += [{**vars(row), "day": day} for row in (*verdicts, said.row(settings))]
@@ -159,7 +152,7 @@ def by_rule(days: Sequence[Told], settings: Monitoring) -> dict[str, list[bool]]
     return found
 
 
-def side_by_side(judged: Callable[[World], R], worlds: Iterable[World]) -> list[R]:
+def side_by_side(judged: Callable[[T], R], worlds: Iterable[T]) -> list[R]:
     """What is judged of each world, on all cores.
 
     The tests spend their time outside the interpreter lock, on matrices so small that threads of
@@ -169,8 +162,14 @@ def side_by_side(judged: Callable[[World], R], worlds: Iterable[World]) -> list[
         return list(pool.map(judged, worlds))
 
 
-def joined(parts: Sequence[Any]) -> Any:
-    """Windows or attempts, one after the other."""
-    kind: type[Window] | type[Attempts] = type(parts[0])
+def together(spans: Sequence[Span]) -> Span:
+    """Spans of several days, one after the other."""
+    return Span(**{f.name: _joined([getattr(s, f.name) for s in spans]) for f in fields(Span)})
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    if parts[0] is None:
+        return None
+    kind = type(parts[0])
     names = [field.name for field in fields(kind)]
     return kind(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in names})

@@ -4,28 +4,42 @@ Every image is rendered, changed as a sensor would, written, ingested, prepared,
 compared by all encoders. Days are drawn from what came out of that: thousands of them in minutes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from biometric_core.config import Config
 from biometric_core.data.capture_sets import CaptureSet, load_captures
 from biometric_core.monitoring.claims import Claims, compare_claims
-from biometric_core.monitoring.windows import Attempts, Window, measures
+from biometric_core.monitoring.windows import (
+    Acquired,
+    Attempts,
+    Labelled,
+    Span,
+    Window,
+    measures,
+)
 from biometric_core.parallel.chunks import map_chunks
 from biometric_core.parallel.executors import Executor
 from biometric_core.parallel.progress import track
 from biometric_core.recogniser import Recogniser
-from biometric_core.schemas import EYES, BoolArray, Float32Array, Modality, StrArray
+from biometric_core.schemas import (
+    EYES,
+    BoolArray,
+    Float32Array,
+    Float64Array,
+    Modality,
+    StrArray,
+    identity_of,
+)
 from biometric_core.sources.generator.people import FINGER_ORDER, render
 from biometric_core.sources.layouts import SourceCapture, flat_path
 from biometric_core.sources.sensor_change import SensorChange, apply
@@ -36,6 +50,9 @@ from biometric_core.storage.store import Store
 ENROLLED = (1, 2)
 REFERENCE = 3
 VISITS = (4, 5, 6)
+REGULARS = 110  # people who come back, with up to eight captures a visit
+REGULAR_VISITS = (*VISITS, *range(10, 19))
+CHANGED_VISITS = (VISITS[0], *range(10, 17))
 SLOW_VISITS = (7, 8, 9)  # their own: a change too weak to show would give the same file again
 CLEAN = "as_before"
 CHANGES: Mapping[str, SensorChange] = {
@@ -81,9 +98,15 @@ class Condition:
 
 def conditions(people: int, changed: int, slow: int) -> list[Condition]:
     """The clean pool, each change in full, and each change growing day by day."""
-    found = [Condition(CLEAN, SensorChange(), range(people), (*ENROLLED, REFERENCE, *VISITS))]
+    once = (*ENROLLED, REFERENCE, *VISITS)
+    regulars = range(min(people, REGULARS))
+    found = [
+        Condition(CLEAN, SensorChange(), range(people), once),
+        Condition(CLEAN, SensorChange(), regulars, REGULAR_VISITS[len(VISITS) :]),
+    ]
     for name, change in CHANGES.items():
         found.append(Condition(name, change, range(changed), VISITS[:1]))
+        found.append(Condition(name, change, regulars, CHANGED_VISITS[1:]))
         for day in range(1, SLOW_DAYS + 1):
             part = at_strength(change, day / SLOW_SPAN)
             impression = (SLOW_VISITS[day % len(SLOW_VISITS)],)
@@ -114,55 +137,78 @@ def _draw(chunk: _Chunk) -> None:
 
 def acquire(config: Config, wanted: Sequence[Condition], scratch: Path) -> None:
     """Render, ingest and prepare all conditions; the store of `config` then holds them."""
-    folders = {condition.name: scratch / str(n) for n, condition in enumerate(wanted)}
+    folders = [scratch / str(number) for number in range(len(wanted))]
     chunks = [
-        _Chunk(
-            str(folders[condition.name]),
-            condition,
-            condition.people[start : start + _PEOPLE_A_CHUNK],
-        )
-        for condition in wanted
+        _Chunk(str(folder), condition, condition.people[start : start + _PEOPLE_A_CHUNK])
+        for folder, condition in zip(folders, wanted, strict=True)
         for start in range(0, len(condition.people), _PEOPLE_A_CHUNK)
     ]
     done = map_chunks(_draw, chunks, Executor.MULTIPROCESSING, config)
     for _ in track(done, total=len(chunks), description="drawing people"):
         pass
-    for condition in wanted:
+    for folder, condition in zip(folders, wanted, strict=True):
         sensor = config.source.model_copy(update={"sensor": condition.name})
         from_sensor = config.model_copy(update={"source": sensor})
-        ingest(from_sensor, source=str(folders[condition.name]), captured_at=_TAKEN)
+        ingest(from_sensor, source=str(folder), captured_at=_TAKEN)
     preprocess(config)
 
 
 @dataclass(frozen=True)
 class Probes:
-    """Everything known of the probes of one modality under one condition.
+    """Everything known of one modality under one condition; nobody was trained on.
 
     Attributes:
-        window: all of them; nobody was trained on.
+        window: probes, compared with what is enrolled.
+        rejected: bool, (N,); which of their claims the recogniser rejects.
+        captured: all that could be acquired, those that are enrolled among them.
         attempts: all captures, acquired or not.
-        impression: int64, (N,); of the window's rows.
-        attempt_impression: int64, (A,); of the attempts' rows.
+        keys: of each of `window`, `captured` and `attempts` the rows' `subject impression`.
     """
 
     window: Window
+    rejected: BoolArray
+    captured: Acquired
     attempts: Attempts
-    impression: npt.NDArray[np.int64]
-    attempt_impression: npt.NDArray[np.int64]
+    keys: tuple[StrArray, StrArray, StrArray]
 
-    def pick(
-        self, subjects: StrArray, impressions: Sequence[int], weight: float = 1.0
-    ) -> tuple[Window, Attempts]:
-        """The rows of some subjects and impressions, each of this weight."""
-        picked: list[Any] = []
-        for rows, impression in (
-            (self.window, self.impression),
-            (self.attempts, self.attempt_impression),
-        ):
-            chosen = np.isin(rows.subject, subjects) & np.isin(impression, impressions)
-            taken = rows.take(chosen)
-            picked.append(replace(taken, weight=np.full(len(taken), weight)))
-        return picked[0], picked[1]
+    def span(self, captures: StrArray, compared: StrArray, weight: float = 1.0) -> Span:
+        """What came, each row of this weight.
+
+        Args:
+            captures: keys of the captures.
+            compared: keys of those among them whose identity is enrolled.
+            weight: above 0.
+        """
+        probe = np.isin(self.keys[0], compared)
+        refused = self.rejected[probe]
+        probes = _weighed(self.window.take(probe), weight)
+        labels = {name: getattr(probes, name) for name in _LABELS}
+        return Span(
+            probes=probes.take(~refused),
+            attempts=_weighed(self.attempts.take(np.isin(self.keys[2], captures)), weight),
+            acquired=_weighed(self.captured.take(np.isin(self.keys[1], captures)), weight),
+            claims=Attempts(**labels, failed=refused.astype(np.float64)),
+        )
+
+
+_LABELS = [field.name for field in fields(Labelled)]
+Rows = TypeVar("Rows", bound=Labelled)
+
+
+def _weighed(rows: Rows, weight: float) -> Rows:
+    return replace(rows, weight=np.full(len(rows), weight))
+
+
+def keys(subject: Sequence[str] | StrArray, impression: Iterable[int]) -> StrArray:
+    """`subject impression` of each row."""
+    found = [f"{s} {i}" for s, i in zip(subject, impression, strict=True)]
+    return np.array(found, dtype=np.str_)
+
+
+def each_of(subjects: StrArray, impressions: Sequence[int]) -> StrArray:
+    """Keys of these impressions of all these subjects."""
+    found = [f"{s} {i}" for s in subjects.tolist() for i in impressions]
+    return np.array(found, dtype=np.str_)
 
 
 Pool = Mapping[tuple[Modality, str], Probes]
@@ -202,44 +248,60 @@ def scored(
     of_modality = table.filter(pc.equal(table["modality"], modality.value))
     chosen = captures.select(probes[known])
     window = _window(chosen, claims, known, of_modality)
+    rejected = window.genuine < recogniser.threshold(modality=modality)
+    seen = Acquired(**_labels(captures), measures=_measures(captures, of_modality))
     pool = {}
     for name in np.unique(captures.sensor).tolist():
-        attempts, impression = _attempts(of_modality, name, captures)
-        rows = chosen.sensor == name
-        taken = chosen.impression[rows].astype(np.int64)
-        pool[modality, name] = Probes(window.take(rows), attempts, taken, impression)
+        attempts, attempted = _attempts(of_modality, name, captures)
+        rows, own = chosen.sensor == name, captures.sensor == name
+        of_rows = (
+            keys(chosen.subject_id[rows], chosen.impression[rows]),
+            keys(captures.subject_id[own], captures.impression[own]),
+            attempted,
+        )
+        pool[modality, name] = Probes(
+            window.take(rows), rejected[rows], seen.take(own), attempts, of_rows
+        )
     return pool
 
 
 def _window(chosen: CaptureSet, claims: Claims, known: BoolArray, captures: pa.Table) -> Window:
-    order = {name: row for row, name in enumerate(captures["capture_id"].to_pylist())}
-    rows = [order[name] for name in chosen.capture_id.tolist()]
     return Window(
-        subject=chosen.subject_id,
-        identity=chosen.identity,
-        trained_on=np.zeros(len(chosen), dtype=bool),
-        weight=np.ones(len(chosen)),
+        **_labels(chosen),
         residual=claims.residual[known].astype(np.float64),
         template=(claims.embedding - claims.residual)[known].astype(np.float64),
         genuine=claims.genuine[known].astype(np.float64),
-        measures=measures(chosen.quality, captures.take(rows)),
+        measures=_measures(chosen, captures),
     )
 
 
-def _attempts(
-    table: pa.Table, sensor: str, captures: CaptureSet
-) -> tuple[Attempts, npt.NDArray[np.int64]]:
+def _labels(captures: CaptureSet) -> dict[str, Any]:
+    return {
+        "subject": captures.subject_id,
+        "identity": captures.identity,
+        "trained_on": np.zeros(len(captures), dtype=bool),
+        "weight": np.ones(len(captures)),
+    }
+
+
+def _measures(chosen: CaptureSet, captures: pa.Table) -> Float64Array:
+    order = {name: row for row, name in enumerate(captures["capture_id"].to_pylist())}
+    rows = [order[name] for name in chosen.capture_id.tolist()]
+    return measures(chosen.quality, captures.take(rows))
+
+
+def _attempts(table: pa.Table, sensor: str, captures: CaptureSet) -> tuple[Attempts, StrArray]:
     rows = table.filter(pc.equal(table["sensor"], sensor))
-    columns = zip(rows["subject_id"].to_pylist(), rows["position"].to_pylist(), strict=True)
-    ids = rows["capture_id"].to_pylist()
+    subjects, ids = rows["subject_id"].to_pylist(), rows["capture_id"].to_pylist()
+    columns = (subjects, rows["modality"].to_pylist(), rows["position"].to_pylist())
     taken = dict(zip(captures.capture_id.tolist(), captures.impression.tolist(), strict=True))
     # Whose captures are renumbered says so in the capture set; failures are only in the table.
     numbers = zip(ids, rows["impression"].to_pylist(), strict=True)
     attempts = Attempts(
-        subject=np.array(rows["subject_id"].to_pylist(), dtype=np.str_),
-        identity=np.array([f"{subject}/{position}" for subject, position in columns], np.str_),
+        subject=np.array(subjects, dtype=np.str_),
+        identity=np.array([identity_of(*row) for row in zip(*columns, strict=True)], np.str_),
         trained_on=np.zeros(len(rows), dtype=bool),
         weight=np.ones(len(rows)),
         failed=np.array([name not in taken for name in ids], dtype=np.float64),
     )
-    return attempts, np.array([taken.get(name, number) for name, number in numbers], np.int64)
+    return attempts, keys(subjects, (taken.get(name, number) for name, number in numbers))

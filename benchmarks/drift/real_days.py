@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.drift.days import Told, World
-from benchmarks.drift.pool import CLEAN, Pool, scored
+from benchmarks.drift.doors import Door, Plan
+from benchmarks.drift.pool import CLEAN, REFERENCE, Pool, scored
 from biometric_core.config import Config, Monitoring
 from biometric_core.data.capture_sets import CaptureSet, load_captures
 from biometric_core.parallel.progress import track
@@ -23,14 +24,14 @@ from biometric_core.stages.preprocess import preprocess
 from biometric_core.storage.store import Store
 
 _VISITS = (4, 5)
-_PEOPLE_A_DAY = 20
+_PEOPLE_A_DAY, _KNOWN = 20, 15
 _DAYS_A_WORLD = 10
 _SEED = 53
 
 
 def ordinary_days(
     config: Config, recogniser: Recogniser, source: Path, days: int, settings: Monitoring
-) -> list[list[Told]]:
+) -> tuple[list[list[Told]], list[tuple[list[Told], list[bool]]]]:
     """Verdicts on days that hold half known and half new people, ten days in a row a world.
 
     Args:
@@ -41,17 +42,22 @@ def ordinary_days(
         settings: of the monitor.
 
     Returns:
-        Days in a row, by world.
+        Days in a row, by world: of visits as large as each other, and of doors where the same
+        people return with one to three captures (`Door.told`).
     """
     sensor = config.source.model_copy(update={"sensor": CLEAN})
     ingest(config.model_copy(update={"source": sensor}), source=str(source))
     preprocess(config)
     worlds = _worlds(config, recogniser, max(1, days // _DAYS_A_WORLD))
-    days_told: list[list[Told]] = []
+    alike: list[list[Told]] = []
+    returning: list[tuple[list[Told], list[bool]]] = []
+    plan = Plan(_KNOWN, _KNOWN, _DAYS_A_WORLD, (REFERENCE, *_VISITS), 3)
     for seed, pool in track(worlds, total=days // _DAYS_A_WORLD, description="real people"):
         world = World(pool, settings, seed, visits=_VISITS, a_day=_PEOPLE_A_DAY)
-        days_told.append(world.sequence(_DAYS_A_WORLD, lambda _: CLEAN, 0.5))
-    return days_told
+        alike.append(world.sequence(_DAYS_A_WORLD, lambda _: CLEAN, 0.5))
+        people = np.unique(pool[Modality.IRIS, CLEAN].attempts.subject)
+        returning.append(Door(pool, settings, plan, people, seed).told())
+    return alike, returning
 
 
 def _worlds(config: Config, recogniser: Recogniser, count: int) -> Iterator[tuple[int, Pool]]:

@@ -22,14 +22,17 @@ MEASURES = ("quality", "sharpness", "contrast", "brightness")
 """Measures of a capture, the columns of `Window.measures`: usable share, log, and gray levels."""
 QUALITY, SHARPNESS, CONTRAST, BRIGHTNESS = MEASURES
 FAILURE_RATE = "failure_rate"
+REJECTION_RATE = "rejection_rate"
 UNIDENTIFIED = "unidentified"
+ENROLLED_TODAY = "enrolled_today"
 
 RESIDUAL_T2 = "residual_t2"
 GENUINE_SHIFT = "genuine_shift"
 QUALITY_T2 = "quality_t2"
 FAILURE_SHIFT = "failure_shift"
+REJECTION_SHIFT = "rejection_shift"
 POPULATION_T2 = "population_t2"
-DAILY = (RESIDUAL_T2, GENUINE_SHIFT, QUALITY_T2, FAILURE_SHIFT)
+DAILY = (RESIDUAL_T2, GENUINE_SHIFT, QUALITY_T2, FAILURE_SHIFT, REJECTION_SHIFT)
 TREND_PREFIX = "trend_"
 TREND = tuple(TREND_PREFIX + name for name in DAILY)
 TESTED = (*DAILY, *TREND)
@@ -45,13 +48,14 @@ class Outcome(StrEnum):
     SUSPECT = "suspect"  # below the weaker threshold only: one such day is no alarm
     ALARM = "alarm"
     STANDING = "standing"  # of a day: confirmed, but the alarm of this drift was sent before
+    PARTLY = "partly_tested"  # of a day: nothing has moved of what could be tested, not all could
     NOT_ENOUGH = "not_enough_subjects"
     INFORMATION = "information"  # never raises an alarm
 
 
 CONFIRMED = (Outcome.ALARM, Outcome.STANDING)
 MOVED = (*CONFIRMED, Outcome.SUSPECT)
-SEVERITY = (*MOVED, Outcome.NOT_ENOUGH, Outcome.CALM)
+SEVERITY = (*MOVED, Outcome.PARTLY, Outcome.NOT_ENOUGH, Outcome.CALM)
 """The worst first. Information is no verdict."""
 
 
@@ -166,16 +170,30 @@ def _kind(verdict: str) -> str:
 
 
 def of_sensors(days: list[JudgedDay]) -> list[Row]:
-    """The worst verdict of each modality and sensor on the last day that had it."""
+    """The verdict on each modality and sensor on the last day that had it.
+
+    Returns:
+        Rows with the worst statistic and its p-value; of one tested in part, what was not tested.
+    """
     last: dict[Sensor, Row] = {}
     for judged in days:
-        worst = sorted(judged.rows, key=lambda row: -SEVERITY.index(row["verdict"]))
-        last |= {sensor_of(row): row for row in worst}
+        lacking = untested(judged.rows)
+        for sensor in sensors(judged.rows, SEVERITY):
+            own = [row for row in judged.rows if sensor_of(row) == sensor]
+            last[sensor] = _worst(own, ", ".join(lacking.get(sensor, [])))
     names = ("modality", "sensor", "verdict", "statistic", "p_value", "model_version", "report")
     return [
         {"day": row["day"].isoformat(), **{name: row[name] for name in names}}
         for _, row in sorted(last.items())
     ]
+
+
+def _worst(rows: list[Row], lacking: str) -> Row:
+    outcome = outcome_of_sensor(rows) or Outcome.NOT_ENOUGH
+    judged = tested(rows) or [row for row in rows if row["verdict"] in SEVERITY]
+    worst = min(judged, key=lambda row: SEVERITY.index(row["verdict"]))
+    named = lacking if outcome == Outcome.PARTLY else worst["statistic"]
+    return {**worst, "verdict": outcome.value, "statistic": named}
 
 
 def moved_since(days: list[JudgedDay]) -> dict[Sensor, date]:
@@ -209,6 +227,38 @@ def moved(rows: Iterable[Row]) -> set[Sensor]:
         if found:
             return found
     return set()
+
+
+def tested(rows: Iterable[AnyRow]) -> list[AnyRow]:
+    """Rows of statistics that are tested, where they could be."""
+    return [row for row in rows if row["statistic"] in TESTED and row["p_value"] is not None]
+
+
+def untested(rows: Iterable[Mapping[str, Any]]) -> dict[Sensor, list[str]]:
+    """By sensor, the statistics that could be tested neither of the day nor of the recent days."""
+    found: dict[Sensor, dict[str, bool]] = {}
+    for row in rows:
+        if row["statistic"] in TESTED:
+            name = row["statistic"].removeprefix(TREND_PREFIX)
+            of_sensor = found.setdefault(sensor_of(row), {})
+            of_sensor[name] = of_sensor.get(name, False) or row["p_value"] is not None
+    missing = {s: [name for name, ok in names.items() if not ok] for s, names in found.items()}
+    return {sensor: names for sensor, names in sorted(missing.items()) if names}
+
+
+def outcome_of_sensor(rows: Iterable[Mapping[str, Any]]) -> Outcome | None:
+    """The verdict on one sensor, or on one of its statistics; None where all rows inform.
+
+    What could be tested of the recent days counts as tested.
+    """
+    rows = list(rows)
+    worst = next((one for one in MOVED if any(row["verdict"] == one for row in rows)), None)
+    if worst is not None:
+        return worst
+    missing = bool(untested(rows))
+    if tested(rows):
+        return Outcome.PARTLY if missing else Outcome.CALM
+    return Outcome.NOT_ENOUGH if missing else None
 
 
 def sensors(rows: Iterable[Mapping[str, Any]], outcomes: Collection[str]) -> set[Sensor]:

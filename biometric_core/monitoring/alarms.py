@@ -17,6 +17,8 @@ from biometric_core.history.drift_table import (
     by_day,
     sensor_of,
     sensors,
+    tested,
+    untested,
 )
 from biometric_core.monitoring.verdicts import Verdict
 
@@ -30,7 +32,7 @@ class DayAlarm:
     """The verdict on a day as a whole.
 
     Attributes:
-        verdict: calm, suspect, alarm, standing or not enough subjects.
+        verdict: calm, partly tested, suspect, alarm, standing or not enough subjects.
         p_value: the smallest corrected one; None where nothing was tested.
         reason: one sentence for people.
     """
@@ -60,15 +62,15 @@ def day_alarm(
         settings: thresholds and rules.
         day: the day.
     """
-    tested = [vars(row) for row in verdicts if row.statistic in TESTED and row.p_value is not None]
-    if not tested:
+    found = tested(vars(row) for row in verdicts)
+    if not found:
         return DayAlarm(Outcome.NOT_ENOUGH, None, "too few comparable people on this day")
-    smallest = min(row["p_value"] for row in tested)
-    confirmed = _confirmed(tested, history, settings, day)
-    moved = confirmed or sensors(tested, MOVED)
+    smallest = min(row["p_value"] for row in found)
+    confirmed = _confirmed(found, history, settings, day)
+    moved = confirmed or sensors(found, MOVED)
     if not moved:
-        return DayAlarm(Outcome.CALM, smallest, "nothing has moved")
-    words = "; ".join(_told(sensor, tested, history, day) for sensor in sorted(moved))
+        return _quiet(verdicts, found, smallest)
+    words = "; ".join(_told(sensor, found, history, day) for sensor in sorted(moved))
     if not confirmed:
         return DayAlarm(Outcome.SUSPECT, smallest, f"to be confirmed: {words}")
     told = _last_alarm(history)
@@ -78,16 +80,30 @@ def day_alarm(
     return DayAlarm(Outcome.ALARM, smallest, words)
 
 
+def _quiet(verdicts: Sequence[Verdict], found: Sequence[_Row], smallest: float) -> DayAlarm:
+    """Calm only where all was tested that is looked at; else it says what was not."""
+    missing = untested(vars(row) for row in verdicts)
+    if not missing:
+        return DayAlarm(Outcome.CALM, smallest, "nothing has moved")
+    lacking = "; ".join(f"{named(s)}: {', '.join(names)}" for s, names in missing.items())
+    seen = sorted({named(sensor_of(row)) for row in found})
+    reason = (
+        f"nothing has moved of what was tested ({'; '.join(seen)}); NOT tested, with too few "
+        f"comparable people: {lacking}"
+    )
+    return DayAlarm(Outcome.PARTLY, smallest, reason)
+
+
 def _confirmed(
-    tested: Sequence[_Row], history: Sequence[_Row], settings: Monitoring, day: date
+    rows: Sequence[_Row], history: Sequence[_Row], settings: Monitoring, day: date
 ) -> set[Sensor]:
     found: set[Sensor] = set()
     if settings.confirmation != "two_of_three":
-        found |= sensors(tested, (Outcome.ALARM,))
+        found |= sensors(rows, (Outcome.ALARM,))
     if settings.confirmation != "at_once":
         found |= {
             sensor
-            for sensor in sensors([row for row in tested if row["statistic"] in DAILY], MOVED)
+            for sensor in sensors([row for row in rows if row["statistic"] in DAILY], MOVED)
             if _was_suspect(sensor, history, day)
         }
     return found
@@ -105,9 +121,8 @@ def _confirmed_since(told: date, history: Sequence[_Row], settings: Monitoring) 
     found: set[Sensor] = set()
     for day, rows in by_day(history).items():
         if day >= told:
-            tested = [row for row in rows if row["statistic"] in TESTED]
             before = [row for row in history if row["day"] < day]
-            found |= _confirmed(tested, before, settings, day)
+            found |= _confirmed(tested(rows), before, settings, day)
     return found
 
 
@@ -120,10 +135,10 @@ def _last_alarm(history: Sequence[_Row]) -> date | None:
     return max(alarms, default=None)
 
 
-def _told(sensor: Sensor, tested: Sequence[_Row], history: Sequence[_Row], day: date) -> str:
+def _told(sensor: Sensor, rows: Sequence[_Row], history: Sequence[_Row], day: date) -> str:
     moved = [
         f"{row['statistic']} (p = {row['p_value']:.3g})"
-        for row in tested
+        for row in rows
         if sensor_of(row) == sensor and row["verdict"] in MOVED
     ]
     names = ", ".join(moved) or "suspect before"
@@ -144,9 +159,9 @@ def since(sensor: Sensor, history: Sequence[_Row], day: date) -> date:
 def _moved_days(
     sensor: Sensor, history: Sequence[_Row], statistics: Sequence[str]
 ) -> dict[date, bool]:
-    """The judged days of a sensor, and whether any of these statistics moved on them."""
+    """The days on which a sensor was tested, and whether any of these statistics moved on them."""
     moved: dict[date, bool] = {}
-    for row in history:
+    for row in tested(history):
         if sensor_of(row) == sensor and row["statistic"] in statistics:
             moved[row["day"]] = moved.get(row["day"], False) or row["verdict"] in MOVED
     return moved

@@ -15,22 +15,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from biometric_core.history.drift_table import (
-    FAILURE_SHIFT,
     GENUINE_SHIFT,
     POPULATION_T2,
     QUALITY_T2,
     RESIDUAL_T2,
 )
+from biometric_core.monitoring.designs import Design, population_design
 from biometric_core.monitoring.permutation_tests import (
-    Design,
     Relabelling,
     contrasts,
     permutation_p,
-    population_design,
     t_squared,
 )
-from biometric_core.monitoring.windows import Attempts, Window
+from biometric_core.monitoring.windows import Acquired, Attempts, Window
 from biometric_core.schemas import Float64Array
+
+Seed = int | list[int]
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ class Statistic:
 
 
 def probe_tests(
-    reference: Window, current: Window, plan: Design, *, permutations: int, seed: int | list[int]
+    reference: Window, current: Window, plan: Design, *, permutations: int, seed: Seed
 ) -> list[Statistic]:
-    """T2 of residuals, shift of the genuine score, and T2 of quality measures.
+    """T2 of residuals, and shift of the genuine score.
 
     Args:
-        reference: probes the champion met before, one visit a subject.
+        reference: probes the champion met before.
         current: probes of the day or of the recent days.
         plan: `design(reference, current)`.
         permutations: B, at least 1.
@@ -62,60 +62,71 @@ def probe_tests(
     Raises:
         ValueError: no subject can be compared (`plan.subjects` is 0).
     """
-    _require(plan)
-    draws = Relabelling.draw(plan, permutations, np.random.default_rng(seed))
+    draws = _draws(plan, permutations, seed)
+    residual = t_squared(plan, draws, reference.residual, current.residual)
     genuine, _ = contrasts(plan, draws, reference.genuine[:, None], current.genuine[:, None])
-    squared = {
-        RESIDUAL_T2: t_squared(plan, draws, reference.residual, current.residual),
-        QUALITY_T2: t_squared(plan, draws, reference.measures, current.measures),
-    }
-    shift = Statistic(
-        GENUINE_SHIFT,
-        float(genuine[0, 0]),
-        permutation_p(np.abs(genuine[:, 0])),
-        plan.subjects,
+    p_value = permutation_p(np.abs(genuine[:, 0]))
+    return [
+        _statistic(RESIDUAL_T2, residual, plan),
+        Statistic(GENUINE_SHIFT, float(genuine[0, 0]), p_value, plan.subjects),
+    ]
+
+
+def quality_test(
+    reference: Window | Acquired,
+    current: Window | Acquired,
+    plan: Design,
+    *,
+    permutations: int,
+    seed: Seed,
+) -> Statistic:
+    """T2 of quality measures; arguments and errors as `probe_tests`."""
+    draws = _draws(plan, permutations, seed)
+    return _statistic(
+        QUALITY_T2, t_squared(plan, draws, reference.measures, current.measures), plan
     )
-    residual, quality = (_statistic(name, values, plan) for name, values in squared.items())
-    return [residual, shift, quality]
 
 
-def failure_test(
+def rate_test(
+    name: str,
     reference: Attempts,
     current: Attempts,
     plan: Design,
     *,
     permutations: int,
-    seed: int | list[int],
+    seed: Seed,
 ) -> Statistic:
-    """One-sided test of the failure-to-acquire rate: has it risen? Arguments as `probe_tests`.
+    """One-sided test of a rate of failures: has it risen? The rest as `probe_tests`.
 
     Returns:
         The difference of the rates of subjects, current less reference.
-
-    Raises:
-        ValueError: no subject can be compared.
     """
     _require(plan)
     if not (reference.failed.any() or current.failed.any()):
-        return Statistic(FAILURE_SHIFT, 0.0, 1.0, plan.subjects)  # as every relabelling gives
-    draws = Relabelling.draw(plan, permutations, np.random.default_rng(seed))
+        return Statistic(name, 0.0, 1.0, plan.subjects)  # as every relabelling gives
+    draws = _draws(plan, permutations, seed)
     shift, _ = contrasts(plan, draws, reference.failed[:, None], current.failed[:, None])
-    return _statistic(FAILURE_SHIFT, shift[:, 0], plan)
+    return _statistic(name, shift[:, 0], plan)
 
 
 def population_test(
-    reference: Window, current: Window, *, permutations: int, seed: int | list[int]
+    reference: Window, current: Window, *, permutations: int, seed: Seed
 ) -> Statistic | None:
     """T2 on the templates of new subjects: tells "new people" from "new sensor".
 
     Returns None where there are no new subjects, or nobody unseen to compare them with.
     """
-    plan = population_design(reference, current)
+    plan = population_design(reference, current, seed=seed)
     if plan.subjects == 0:
         return None
-    draws = Relabelling.draw(plan, permutations, np.random.default_rng(seed))
+    draws = _draws(plan, permutations, seed)
     values = t_squared(plan, draws, reference.template, current.template)
     return _statistic(POPULATION_T2, values, plan)
+
+
+def _draws(plan: Design, permutations: int, seed: Seed) -> Relabelling:
+    _require(plan)
+    return Relabelling.draw(plan, permutations, np.random.default_rng(seed))
 
 
 def _statistic(name: str, values: Float64Array, plan: Design) -> Statistic:

@@ -1,7 +1,8 @@
 """From the tables to what a day is judged by: probes and attempts, each with its reference."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,20 +12,26 @@ from biometric_core.config import Config, Monitoring
 from biometric_core.data.capture_sets import str_array
 from biometric_core.history.changes import outdated, renewed
 from biometric_core.history.drift_table import MEASURES
-from biometric_core.monitoring.permutation_tests import design
+from biometric_core.history.rejections import rejected
+from biometric_core.monitoring.designs import design
 from biometric_core.monitoring.scoring_model import ScoringModel
+from biometric_core.monitoring.verdicts import ATTEMPTS, CAPTURED, CLAIMS, PROBES, WINDOWS
 from biometric_core.monitoring.watched import IS_WATCHED
 from biometric_core.monitoring.windows import (
     CURRENT,
+    ENROLLED,
     REFERENCE,
+    Acquired,
     Attempts,
     Group,
     Span,
     Window,
     measures,
 )
-from biometric_core.schemas import Float64Array, StrArray, identity_of, start_of
+from biometric_core.schemas import BoolArray, Float64Array, StrArray, identity_of, start_of
 from biometric_core.storage.store import Store
+
+_IDENTITY = ["subject_id", "modality", "position"]
 
 
 @dataclass(frozen=True)
@@ -68,22 +75,62 @@ def load_groups(store: Store, config: Config, day: date, model: ScoringModel) ->
 
 def _group(tables: _Tables, modality: str, sensor: str, day: date, settings: Monitoring) -> Group:
     own, whole = tables.of(modality, sensor), tables.of(modality, None)
-    today = Span(
-        window(own.current.filter(pc.equal(own.current["day"], day)), day),
-        attempts(own.attempts.filter(pc.equal(own.attempts["day"], day)), day),
-    )
-    recent = Span(
-        window(own.current, day, settings.trend_decay),
-        attempts(own.attempts, day, settings.trend_decay),
-    )
-    reference = Span(window(own.reference, day), attempts(own.before, day))
-    if design(reference.probes, today.probes).subjects < settings.min_subjects:
-        reference = Span(window(whole.reference, day), reference.attempts)
-    if design(reference.attempts, today.attempts).subjects < settings.min_subjects:
-        reference = Span(reference.probes, attempts(whole.before, day))
-    unidentified = own.current.filter(pc.equal(own.current["day"], day))["residual"].null_count
+    current = own.current.filter(pc.equal(own.current["day"], day))
+    today = _span(current, own.attempts.filter(pc.equal(own.attempts["day"], day)), day)
+    recent = _span(own.current, own.attempts, day, settings.trend_decay)
+    of_sensor = _span(own.reference, own.before, day)
+    of_all = _span(whole.reference, whole.before, day)
     alone = len(recent.attempts) == len(today.attempts)
-    return Group(modality, sensor, reference, today, None if alone else recent, unidentified)
+    return Group(
+        modality,
+        sensor,
+        _reference(of_sensor, of_all, today, settings.min_subjects),
+        today,
+        None if alone else recent,
+        unidentified=current["residual"].null_count,
+        enrolled_today=pc.sum(_of_today(current)).as_py() or 0,
+    )
+
+
+def _span(probes: pa.Table, captures: pa.Table, day: date, decay: float = 1.0) -> Span:
+    compared = probes.filter(pc.and_not(pc.is_valid(probes["residual"]), _of_today(probes)))
+    refused = rejected(compared)
+    return Span(
+        probes=window(compared.filter(pa.array(~refused)), day, decay),
+        attempts=attempts(captures, captures["failed"].to_numpy(), day, decay),
+        acquired=acquired(captures.filter(pc.equal(captures["failed"], 0.0)), day, decay),
+        claims=replace(
+            attempts(compared, refused.astype(np.float64), day, decay),
+            trained_on=_trained_on(compared),
+        ),
+    )
+
+
+def _of_today(probes: pa.Table) -> pa.ChunkedArray:
+    """Which probes are of the day on which their template was made, bool.
+
+    Within one visit everything is more alike than from visit to visit, by whatever sensor: such a
+    comparison says nothing of it, and a day full of them differs from any reference.
+    """
+    return pc.fill_null(pc.less_equal(probes["day"], probes["enrolled_on"]), False)
+
+
+def _reference(own: Span, whole: Span, today: Span, enough: int) -> Span:
+    """The sensor's own where it carries enough people, else that of all sensors; kind by kind."""
+
+    def carries(kind: str) -> bool:
+        before, now = WINDOWS[kind](own), WINDOWS[kind](today)
+        if before is None or now is None:
+            return False
+        plan = design(before, now)
+        return min(plan.subjects, plan.known) >= enough
+
+    return Span(
+        probes=(own if carries(PROBES) else whole).probes,
+        attempts=(own if carries(ATTEMPTS) else whole).attempts,
+        acquired=(own if carries(CAPTURED) else whole).acquired,
+        claims=(own if carries(CLAIMS) else whole).claims,
+    )
 
 
 def _read(store: Store, config: Config, day: date, model: ScoringModel) -> _Tables:
@@ -117,8 +164,13 @@ def _read(store: Store, config: Config, day: date, model: ScoringModel) -> _Tabl
 def _probes(
     store: Store, model: ScoringModel, chosen: pc.Expression, captures: pa.Table
 ) -> pa.Table:
-    """Chosen probes of the model with the measures of their captures, sorted by capture."""
-    probes = store.read("probes", filter=(pc.field("model_version") == model.version) & chosen)
+    """Chosen probes of the model, sorted by capture.
+
+    With the measures of their captures, and the day on which their identity was enrolled.
+    """
+    of_model = pc.field("model_version") == model.version
+    probes = store.read("probes", filter=of_model & chosen)
+    probes = _with_enrolment(store, of_model, probes)
     place = pc.index_in(probes["capture_id"], captures["capture_id"].combine_chunks())
     probes, place = probes.filter(pc.is_valid(place)), pc.drop_null(place)
     for name in MEASURES[1:]:
@@ -126,39 +178,57 @@ def _probes(
     return probes.sort_by("capture_id")
 
 
+def _with_enrolment(store: Store, of_model: pc.Expression, probes: pa.Table) -> pa.Table:
+    """With `enrolled_on`, the day of the template's last capture; null where there is none."""
+    enrolled = store.read(
+        "probes", [*_IDENTITY, "day"], of_model & (pc.field("window") == ENROLLED)
+    )
+    last = enrolled.group_by(_IDENTITY).aggregate([("day", "max")])
+    last = last.rename_columns([*_IDENTITY, "enrolled_on"])
+    # Joins refuse lists.
+    keys = probes.select(["capture_id", *_IDENTITY]).append_column(
+        "row", pa.array(range(probes.num_rows), pa.int64())
+    )
+    joined = keys.join(last, keys=_IDENTITY, join_type="left outer").sort_by("row")
+    return probes.append_column("enrolled_on", joined["enrolled_on"])
+
+
 def _captures(store: Store, model: ScoringModel, day: date) -> pa.Table:
-    """Captures up to the day, with `known` to the model, `failed` (0 or 1) and `day`."""
+    """Captures up to the day that are prepared as the model needs them.
+
+    With `known` to the model, `failed` to acquire (0 or 1), `quality` and `day`.
+    """
     end = start_of(day + timedelta(days=1))
     captures = store.read("captures", filter=pc.field("captured_at") < end)
+    prepared = pc.field("preprocess_version") == model.prepared_by
+    made = store.read("features", ["capture_id", "quality", "failure"], prepared)
+    captures = captures.join(made, keys="capture_id", join_type="inner").sort_by("capture_id")
     ids = str_array(captures["capture_id"].to_pylist())
     times = captures["captured_at"].to_numpy().astype("datetime64[us]")
-    prepared = pc.field("preprocess_version") == model.prepared_by
-    failed = store.read("features", ["capture_id"], prepared & pc.field("failure").is_valid())
-    failing = np.isin(ids, failed["capture_id"].to_pylist())
     added = {
         "known": model.known(store, ids, times),
-        "failed": failing.astype(np.float64),
+        "failed": pc.cast(pc.is_valid(captures["failure"]), pa.float64()),
         "day": times.astype("datetime64[D]"),
     }
     for name, column in added.items():
-        captures = captures.append_column(name, pa.array(column))
+        column = column if isinstance(column, pa.ChunkedArray) else pa.array(column)
+        captures = captures.append_column(name, column)
     return captures
 
 
-def window(probes: pa.Table, day: date, decay: float = 1.0) -> Window:
-    """Rows of `probes` whose identity is enrolled, with their captures' measures, as arrays.
+def window(rows: pa.Table, day: date, decay: float = 1.0) -> Window:
+    """Probes whose identity is enrolled, with their captures' measures, as arrays.
 
     Args:
-        probes: in the order of the capture id.
+        rows: of the table, in the order of the capture id.
         day: whose rows weigh 1.
         decay: the factor on the weight for each day a row is older.
     """
-    rows = probes.filter(pc.is_valid(probes["residual"]))
     residual = _vectors(rows["residual"])
     return Window(
         subject=str_array(rows["subject_id"].to_pylist()),
         identity=_identity(rows),
-        trained_on=np.array(rows["trained_on"].to_pylist(), dtype=np.bool_),
+        trained_on=_trained_on(rows),
         weight=_weight(rows, day, decay),
         residual=residual,
         template=_vectors(rows["embedding"]) - residual,
@@ -167,22 +237,41 @@ def window(probes: pa.Table, day: date, decay: float = 1.0) -> Window:
     )
 
 
-def attempts(captures: pa.Table, day: date, decay: float = 1.0) -> Attempts:
-    """Captures, acquired or not, as arrays; arguments as for `window`.
+def attempts(captures: pa.Table, failed: Float64Array, day: date, decay: float = 1.0) -> Attempts:
+    """Captures, acquired or not, as arrays.
 
     Whether the model was trained on a subject makes no difference to what can be acquired.
+
+    Args:
+        captures: rows with subject, modality and position.
+        failed: float64, (N,); 1 where it failed, else 0.
+        day: as for `window`.
+        decay: likewise.
     """
-    return Attempts(
-        subject=str_array(captures["subject_id"].to_pylist()),
-        identity=_identity(captures),
-        trained_on=np.zeros(len(captures), dtype=np.bool_),
-        weight=_weight(captures, day, decay),
-        failed=captures["failed"].to_numpy().astype(np.float64),
-    )
+    return Attempts(**_untrained(captures, day, decay), failed=failed)
+
+
+def acquired(captures: pa.Table, day: date, decay: float = 1.0) -> Acquired:
+    """Acquired captures with their measures, as arrays; arguments as for `window`."""
+    found = measures(captures["quality"].to_numpy(), captures)
+    return Acquired(**_untrained(captures, day, decay), measures=found)
+
+
+def _untrained(captures: pa.Table, day: date, decay: float) -> dict[str, Any]:
+    return {
+        "subject": str_array(captures["subject_id"].to_pylist()),
+        "identity": _identity(captures),
+        "trained_on": np.zeros(len(captures), dtype=np.bool_),
+        "weight": _weight(captures, day, decay),
+    }
+
+
+def _trained_on(rows: pa.Table) -> BoolArray:
+    return np.array(rows["trained_on"].to_pylist(), dtype=np.bool_)
 
 
 def _identity(rows: pa.Table) -> StrArray:
-    columns = (rows[name].to_pylist() for name in ("subject_id", "modality", "position"))
+    columns = (rows[name].to_pylist() for name in _IDENTITY)
     found = [identity_of(*row) for row in zip(*columns, strict=True)]
     return np.array(found, dtype=np.str_)
 

@@ -1,6 +1,7 @@
 """Permutation tests whose unit is the subject.
 
-Rows are averaged by subject, and the null distribution comes from relabelling whole subjects:
+Rows are averaged by subject (`equal_samples` says which rows), and the null distribution comes from
+relabelling whole subjects:
 
 * a subject seen in both windows is compared with itself, and relabelling swaps the two windows;
 * a subject seen in one window only takes part when the model was *not* trained on it (residuals of
@@ -15,141 +16,20 @@ n_u = C R / (C + R), the contrast is
 
 and Hotelling's T2 = (n_p + n_u) D' S^-1 D, where S is the Ledoit-Wolf covariance (2004) of the pair
 differences / sqrt(2) and of the unpaired subjects about their *pooled* mean. S does not change
-under either relabelling, so it is computed once and all permutations are one matrix product.
+under either relabelling, so it is computed once and all permutations are matrix products.
 """
 
 from dataclasses import dataclass
-from math import lgamma, log, sqrt
+from math import sqrt
 
 import numpy as np
 from scipy.linalg import solve_triangular
-from scipy.sparse import csr_array
 
-from biometric_core.monitoring.windows import Labelled
-from biometric_core.schemas import BoolArray, Float64Array, StrArray
+from biometric_core.monitoring.designs import Design
+from biometric_core.schemas import Float64Array
 
 # A relabelling that only repeats the observed one must count as equal in spite of rounding.
 _TIE = 1 - 1e-9
-# The same contrast of two groups of one subject each tells nothing about their spread.
-_MIN_UNPAIRED = 2
-
-
-@dataclass(frozen=True)
-class Averaging:
-    """How rows become subjects.
-
-    Attributes:
-        matrix: float64, (S, N), sparse; rows sum to 1. Rows are averaged by identity, and
-            identities by subject.
-        weight: float64, (S,); what each subject counts.
-    """
-
-    matrix: csr_array
-    weight: Float64Array
-
-    def __len__(self) -> int:
-        return len(self.weight)
-
-    @property
-    def effective(self) -> float:
-        """Number of equally weighted subjects that would be as precise (Kish 1965)."""
-        return float(self.weight.sum() ** 2 / np.square(self.weight).sum()) if len(self) else 0.0
-
-    @property
-    def shares(self) -> Float64Array:
-        """What each subject counts in the mean, (S,); sums to 1."""
-        return self.weight / self.weight.sum() if len(self) else self.weight
-
-
-def averaging(rows: Labelled, use: BoolArray) -> Averaging:
-    """Average the rows in `use`, bool (N,), by subject; subjects in sorted order."""
-    chosen = np.flatnonzero(use)
-    identities, identity = np.unique(rows.identity[chosen], return_inverse=True)
-    subjects, subject = np.unique(rows.subject[chosen], return_inverse=True)
-    weight = rows.weight[chosen]
-    of_identity = np.bincount(identity, weights=weight, minlength=len(identities))
-    owner = np.zeros(len(identities), dtype=np.int64)
-    owner[identity] = subject
-    eyes = np.bincount(owner, minlength=len(subjects))
-    share = weight / (of_identity[identity] * eyes[subject])
-    matrix = csr_array((share, (subject, chosen)), shape=(len(subjects), len(rows)))
-    recent = np.zeros(len(subjects))
-    np.maximum.at(recent, subject, weight)
-    return Averaging(matrix, recent)
-
-
-@dataclass(frozen=True)
-class Design:
-    """Which subjects of two windows are compared, and how.
-
-    Attributes:
-        pairs_reference: of P subjects seen in both windows, their rows of the reference.
-        pairs_current: the same subjects in the same order, their rows of the day.
-        unseen: R subjects of the reference only, never trained on.
-        new: C subjects of the day only, never trained on.
-    """
-
-    pairs_reference: Averaging
-    pairs_current: Averaging
-    unseen: Averaging
-    new: Averaging
-
-    @property
-    def subjects(self) -> int:
-        """Subjects of the day that can be tested: the pairs, and the new ones if comparable."""
-        return len(self.pairs_current) + (len(self.new) if self.weights[1] > 0 else 0)
-
-    @property
-    def weights(self) -> tuple[float, float]:
-        """Precision of the paired and of the unpaired contrast, in effective subjects."""
-        new, unseen = self.new.effective, len(self.unseen)
-        usable = new > 0 and unseen > 0 and len(self.new) + unseen > _MIN_UNPAIRED
-        unpaired = new * unseen / (new + unseen) if usable else 0.0
-        return self.pairs_current.effective / 2, unpaired
-
-    @property
-    def smallest_p(self) -> float:
-        """The smallest p-value that any day could reach with this many subjects.
-
-        A T2 does not change when all windows are exchanged, hence 2 / relabellings for pairs alone.
-        """
-        pairs, new, unseen = len(self.pairs_current), len(self.new), len(self.unseen)
-        relabellings = pairs * log(2)
-        if self.weights[1] > 0:
-            relabellings += lgamma(new + unseen + 1) - lgamma(new + 1) - lgamma(unseen + 1)
-        return float(min(1.0, 2 * np.exp(-relabellings)))
-
-
-def design(reference: Labelled, current: Labelled) -> Design:
-    """Decide which subjects are paired, which are exchangeable, and which say nothing.
-
-    Dropped: unpaired subjects the model was trained on (in either window), and in a pair the
-    identities that only one window has.
-    """
-    shared = np.intersect1d(reference.identity, current.identity)
-    in_reference = np.isin(reference.identity, shared)
-    in_current = np.isin(current.identity, shared)
-    known = np.isin(reference.subject, current.subject)
-    return Design(
-        pairs_reference=averaging(reference, in_reference),
-        pairs_current=averaging(current, in_current),
-        unseen=averaging(reference, ~reference.trained_on & ~known),
-        new=averaging(current, _strangers(reference.subject, current)),
-    )
-
-
-def population_design(reference: Labelled, current: Labelled) -> Design:
-    """New subjects against everybody in the reference that the model was not trained on."""
-    return Design(
-        pairs_reference=averaging(reference, np.zeros(len(reference), bool)),
-        pairs_current=averaging(current, np.zeros(len(current), bool)),
-        unseen=averaging(reference, ~reference.trained_on),
-        new=averaging(current, _strangers(reference.subject, current)),
-    )
-
-
-def _strangers(known: StrArray, current: Labelled) -> BoolArray:
-    return np.asarray(~current.trained_on & ~np.isin(current.subject, known), dtype=np.bool_)
 
 
 @dataclass(frozen=True)

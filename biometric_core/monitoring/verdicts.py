@@ -1,23 +1,34 @@
 """From the probes of a day to verdicts: one row for each modality, sensor and statistic.
 
-What the sensor delivers is tested: residuals, genuine scores, quality, failures to acquire, of the
-day and of the recent days; Holm's correction (1979) runs over all of them. The rest informs: who
-came, and what the measures were.
+What the sensor delivers is tested: residuals, genuine scores, quality, failures to acquire, claims
+rejected, of the day and of the recent days; Holm's correction (1979) runs over all of them. The
+rest informs: who came, and what the measures were.
 """
 
 import math
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
+from typing import Any
 
 from biometric_core.config import Monitoring
 from biometric_core.history import drift_table
-from biometric_core.history.drift_table import FAILURE_RATE, MEASURES, TESTED, UNIDENTIFIED, Outcome
+from biometric_core.history.drift_table import (
+    ENROLLED_TODAY,
+    FAILURE_RATE,
+    MEASURES,
+    REJECTION_RATE,
+    TESTED,
+    UNIDENTIFIED,
+    Outcome,
+)
 from biometric_core.monitoring import drift_tests
+from biometric_core.monitoring.designs import Design, design
 from biometric_core.monitoring.drift_tests import Statistic
-from biometric_core.monitoring.permutation_tests import Design, design, holm
-from biometric_core.monitoring.windows import Group, Span, means
+from biometric_core.monitoring.permutation_tests import holm
+from biometric_core.monitoring.windows import Group, Labelled, Span, means
 
 
 @dataclass(frozen=True)
@@ -56,7 +67,7 @@ def judge_day(groups: Sequence[Group], settings: Monitoring, day: date) -> list[
         settings: thresholds, permutations, least number of subjects, seed.
         day: makes the permutations of each day their own, and the same at every run.
     """
-    tests = [_tests(group) for group in groups]
+    tests = [_tests(group, settings, day) for group in groups]
     every = [test for found in tests for test in found]
     able = _able(every, settings)
     # Fewer relabellings than this, and the correction would leave no p-value below alpha.
@@ -67,8 +78,7 @@ def judge_day(groups: Sequence[Group], settings: Monitoring, day: date) -> list[
     blind = {(group.modality, group.sensor) for group in groups if not len(group.reference.probes)}
     for group, planned in zip(groups, tests, strict=True):
         for test in planned:
-            seed = _seed(settings.seed, day, group, test.prefix + test.kind)
-            rows += test.verdicts(group, next(enough), permutations, seed)
+            rows += test.verdicts(group, next(enough), permutations)
         rows += _information(group, settings, _seed(settings.seed, day, group, "population"))
     return [
         _unknown(row) if (row.modality, row.sensor) in blind else row
@@ -85,20 +95,15 @@ def _unknown(row: Verdict) -> Verdict:
 
 @dataclass(frozen=True)
 class _Test:
-    """Tests of one kind on one span: a shared design, several statistics."""
+    """Statistics of one kind on one span, which share a design."""
 
-    kind: str
     prefix: str
     names: tuple[str, ...]
     plan: Design
-    span: Span
+    run: Callable[[int], list[Statistic]]
 
-    def verdicts(
-        self, group: Group, enough: bool, permutations: int, seed: list[int]
-    ) -> Iterator[Verdict]:
-        found: dict[str, Statistic] = {}
-        if enough:
-            found = {one.name: one for one in self._run(group.reference, permutations, seed)}
+    def verdicts(self, group: Group, enough: bool, permutations: int) -> Iterator[Verdict]:
+        found = {one.name: one for one in self.run(permutations)} if enough else {}
         for name in self.names:
             one = found.get(name)
             yield Verdict(
@@ -113,34 +118,48 @@ class _Test:
                 one.p_value if one else None,
             )
 
-    def _run(self, reference: Span, permutations: int, seed: list[int]) -> list[Statistic]:
-        if self.kind == _PROBES:
-            return drift_tests.probe_tests(
-                reference.probes, self.span.probes, self.plan, permutations=permutations, seed=seed
-            )
-        return [
-            drift_tests.failure_test(
-                reference.attempts,
-                self.span.attempts,
-                self.plan,
-                permutations=permutations,
-                seed=seed,
-            )
-        ]
 
-
-_PROBES, _ATTEMPTS = "probes", "attempts"
-
-
-def _tests(group: Group) -> list[_Test]:
-    found = []
+def _tests(group: Group, settings: Monitoring, day: date) -> list[_Test]:
+    found: list[_Test] = []
     for prefix, span in (("", group.today), (drift_table.TREND_PREFIX, group.recent)):
-        if span is not None:
-            of_probes = design(group.reference.probes, span.probes)
-            of_attempts = design(group.reference.attempts, span.attempts)
-            found.append(_Test(_PROBES, prefix, drift_table.DAILY[:3], of_probes, span))
-            found.append(_Test(_ATTEMPTS, prefix, drift_table.DAILY[3:], of_attempts, span))
+        if span is None:
+            continue
+        for kind, select in WINDOWS.items():
+            before, now = select(group.reference), select(span)
+            if before is None or now is None:
+                continue
+            seed = _seed(settings.seed, day, group, prefix + kind)
+            plan = design(before, now, seed=seed, least=settings.min_subjects)
+            run = partial(_run, kind, before, now, plan, seed)
+            found.append(_Test(prefix, _STATISTICS[kind], plan, run))
     return found
+
+
+PROBES, CAPTURED, ATTEMPTS, CLAIMS = "probes", "captured", "attempts", "claims"
+WINDOWS: Mapping[str, Callable[[Span], Labelled | None]] = {
+    PROBES: lambda span: span.probes,
+    CAPTURED: lambda span: span.captured,
+    ATTEMPTS: lambda span: span.attempts,
+    CLAIMS: lambda span: span.claims,
+}
+"""The rows of a span that each kind of test looks at."""
+_STATISTICS = {
+    PROBES: (drift_table.RESIDUAL_T2, drift_table.GENUINE_SHIFT),
+    CAPTURED: (drift_table.QUALITY_T2,),
+    ATTEMPTS: (drift_table.FAILURE_SHIFT,),
+    CLAIMS: (drift_table.REJECTION_SHIFT,),
+}
+
+
+def _run(
+    kind: str, before: Any, now: Any, plan: Design, seed: list[int], permutations: int
+) -> list[Statistic]:
+    asked: dict[str, Any] = {"permutations": permutations, "seed": seed}
+    if kind == PROBES:
+        return drift_tests.probe_tests(before, now, plan, **asked)
+    if kind == CAPTURED:
+        return [drift_tests.quality_test(before, now, plan, **asked)]
+    return [drift_tests.rate_test(_STATISTICS[kind][0], before, now, plan, **asked)]
 
 
 def _able(tests: Sequence[_Test], settings: Monitoring) -> list[bool]:
@@ -185,16 +204,18 @@ def _information(group: Group, settings: Monitoring, seed: list[int]) -> list[Ve
         outcome = Outcome.INFORMATION.value
         return Verdict(group.modality, group.sensor, name, value, p_value, None, subjects, outcome)
 
-    probes, attempts = group.today.probes, group.today.attempts
-    rows = []
-    if len(probes):
-        rows += [row(name, value) for name, value in zip(MEASURES, means(probes), strict=True)]
+    today, rows = group.today, []
+    if len(today.captured):
+        found = means(today.captured)
+        rows += [row(name, value) for name, value in zip(MEASURES, found, strict=True)]
     population = drift_tests.population_test(
-        group.reference.probes, probes, permutations=settings.permutations, seed=seed
+        group.reference.probes, today.probes, permutations=settings.permutations, seed=seed
     )
     if population is not None:
         rows.append(row(population.name, population.value, population.p_value, population.subjects))
-    if len(attempts):
-        rows.append(row(FAILURE_RATE, float(attempts.failed.mean())))
+    for name, tried in ((FAILURE_RATE, today.attempts), (REJECTION_RATE, today.claims)):
+        if tried is not None and len(tried):
+            rows.append(row(name, float(tried.failed.mean())))
     rows.append(row(UNIDENTIFIED, float(group.unidentified)))
+    rows.append(row(ENROLLED_TODAY, float(group.enrolled_today)))
     return rows

@@ -71,11 +71,22 @@ class Window(Labelled):
 
 
 @dataclass(frozen=True)
-class Attempts(Labelled):
-    """Captures, whether or not they could be acquired.
+class Acquired(Labelled):
+    """Captures that could be acquired, whoever they are of.
 
     Attributes:
-        failed: float64, (N,); 1 for a failure to acquire, else 0.
+        measures: float64, (N, len(MEASURES)); of the capture.
+    """
+
+    measures: Float64Array
+
+
+@dataclass(frozen=True)
+class Attempts(Labelled):
+    """Captures, whether or not they could be acquired; or claims, whether or not accepted.
+
+    Attributes:
+        failed: float64, (N,); 1 for a failure to acquire, or for a rejected claim, else 0.
     """
 
     failed: Float64Array
@@ -99,12 +110,21 @@ class Span:
     """What one sensor delivered in a stretch of time.
 
     Attributes:
-        probes: whose identity is enrolled.
+        probes: whose identity is enrolled, and whose claim was accepted.
         attempts: all captures.
+        acquired: all that could be acquired; None where the probes are all there is.
+        claims: all probes, accepted or not; None where the model decides on none.
     """
 
     probes: Window
     attempts: Attempts
+    acquired: Acquired | None = None
+    claims: Attempts | None = None
+
+    @property
+    def captured(self) -> Window | Acquired:
+        """Captures with their measures."""
+        return self.probes if self.acquired is None else self.acquired
 
 
 @dataclass(frozen=True)
@@ -119,6 +139,7 @@ class Group:
         recent: those of the recent days and the day, weighted by age; None where the day stands
             alone.
         unidentified: probes of the day with nobody enrolled to compare with; kept apart.
+        enrolled_today: probes of the day whose template is of the same day; kept apart as well.
     """
 
     modality: str
@@ -127,6 +148,7 @@ class Group:
     today: Span
     recent: Span | None = None
     unidentified: int = 0
+    enrolled_today: int = 0
 
     @property
     def name(self) -> str:
@@ -134,6 +156,6 @@ class Group:
         return named((self.modality, self.sensor))
 
 
-def means(probes: Window) -> list[float]:
+def means(captured: Window | Acquired) -> list[float]:
     """Mean of each of `drift_table.MEASURES`."""
-    return [float(value) for value in probes.measures.mean(axis=0)]
+    return [float(value) for value in captured.measures.mean(axis=0)]

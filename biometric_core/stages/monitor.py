@@ -70,7 +70,8 @@ class MonitorResult:
         model_version: the champion that looked at the day.
         verdicts: a dict of `verdicts.Verdict` each.
         reused: the day had been judged before; nothing was computed.
-        verdict: calm, suspect, alarm, standing (told before) or not_enough_subjects.
+        verdict: calm, partly_tested, suspect, alarm, standing (told before) or
+            not_enough_subjects.
         reason: one sentence for people.
         before: the verdict on the day that this one replaced; None where it is the first.
         late: earlier days that runs of this day have judged because captures came late, the oldest

@@ -23,6 +23,7 @@ from biometric_core.history.drift_table import (
     FAILURE_SHIFT,
     GENUINE_SHIFT,
     MOVED,
+    REJECTION_SHIFT,
     TREND_PREFIX,
     Outcome,
     Row,
@@ -210,7 +211,7 @@ def _objection(numbers: Mapping[str, Any], last: date | None, harm: "_Harm") -> 
     if not harm.worse:
         return (
             "the champion's genuine scores are no lower on that day, "
-            "and no more captures fail to be acquired"
+            "and no more captures fail to be acquired or to match"
         )
     return None
 
@@ -222,8 +223,8 @@ class _Harm:
     Attributes:
         moved: the sensors.
         score_shift: the largest fall of the mean genuine score, below zero; None where not tested.
-        failure_shift: the largest rise of the share of failures to acquire among those that moved
-            by themselves; None where none did.
+        failure_shift: the largest rise of the share of failures to acquire, or of claims rejected,
+            among those that moved by themselves; None where none did.
     """
 
     moved: set[Sensor]
@@ -250,7 +251,7 @@ class _Harm:
         failures = [
             row["value"]
             for row in own
-            if row["statistic"] == FAILURE_SHIFT and row["verdict"] in MOVED
+            if row["statistic"] in (FAILURE_SHIFT, REJECTION_SHIFT) and row["verdict"] in MOVED
         ]
         return cls(sensors, min(shifts, default=None), max(failures, default=None))
 
@@ -265,7 +266,7 @@ class _Harm:
         if (self.score_shift or 0) < 0:
             parts.append(f"genuine scores moved by {self.score_shift:.3g}")
         if (self.failure_shift or 0) > 0:
-            parts.append(f"failures to acquire rose by {self.failure_shift:.3g}")
+            parts.append(f"failures to acquire or to match rose by {self.failure_shift:.3g}")
         return ", ".join(parts)
 
 

@@ -201,6 +201,11 @@ def _next(told: dict[str, Any]) -> str:
         return f"drift was found and stands: read {day['report']}; {told['retraining']['reason']}"
     if day and day["verdict"] == Outcome.SUSPECT:
         return "the last day is suspect: wait for the next days to confirm it or not"
+    if day and day["verdict"] == Outcome.PARTLY:
+        return (
+            "nothing of what could be tested has moved; not all could on the last day: its "
+            "verdicts name what was not"
+        )
     if day and day["verdict"] == Outcome.NOT_ENOUGH:
         return "the last day had too few comparable people for a verdict: see its failures"
     return "nothing: the champion serves and no drift is known"

@@ -17,16 +17,20 @@ from biometric_core.history.drift_table import (
     BRIGHTNESS,
     CONTRAST,
     DAY,
+    ENROLLED_TODAY,
     FAILURE_RATE,
     MOVED,
     QUALITY,
+    REJECTION_RATE,
     SEVERITY,
     SHARPNESS,
     UNIDENTIFIED,
     JudgedDay,
     Outcome,
     by_day,
+    outcome_of_sensor,
     sensor_of,
+    untested,
 )
 from biometric_core.monitoring.alarms import since
 from biometric_core.monitoring.verdicts import Verdict
@@ -40,6 +44,7 @@ _DAILY = {
     drift_table.GENUINE_SHIFT: "Change of the mean genuine score",
     drift_table.QUALITY_T2: "Image quality (T2 of its measures)",
     drift_table.FAILURE_SHIFT: "Change of the failure-to-acquire rate",
+    drift_table.REJECTION_SHIFT: "Change of the rate of rejected claims",
 }
 WORDS = {
     **_DAILY,
@@ -54,7 +59,9 @@ WORDS = {
     CONTRAST: "Mean contrast (gray levels)",
     BRIGHTNESS: "Mean brightness (gray levels)",
     FAILURE_RATE: "Failure-to-acquire rate",
+    REJECTION_RATE: "Rate of rejected claims",
     UNIDENTIFIED: "Probes with nobody enrolled",
+    ENROLLED_TODAY: "Probes of people enrolled on the same day",
     DAY: "Smallest corrected p-value of the day",
 }
 _PHRASES = {
@@ -62,9 +69,15 @@ _PHRASES = {
     drift_table.GENUINE_SHIFT: "genuine scores {direction}",
     drift_table.QUALITY_T2: "the image quality changed",
     drift_table.FAILURE_SHIFT: "the failure-to-acquire rate {direction}",
+    drift_table.REJECTION_SHIFT: "the rate of rejected claims {direction}",
 }
 _LOOK_BACK = timedelta(days=365)
-SHARES = (FAILURE_RATE, drift_table.FAILURE_SHIFT)
+SHARES = (
+    FAILURE_RATE,
+    REJECTION_RATE,
+    drift_table.FAILURE_SHIFT,
+    drift_table.REJECTION_SHIFT,
+)
 
 
 @dataclass(frozen=True)
@@ -105,6 +118,7 @@ class Facts:
         p_value: the smallest corrected one; None where nothing could be tested.
         moved: modalities and sensors that are not calm, the worst first.
         calm: names of those that are.
+        partly: of those of which something was tested, what could not be.
         unjudged: names of those with too few people.
         last_alarm: the last day before this one whose verdict was an alarm.
         replaced: the verdict whose place this one takes; None where it is the first on the day.
@@ -116,6 +130,7 @@ class Facts:
     p_value: float | None
     moved: list[Moved]
     calm: list[str]
+    partly: list[str]
     unjudged: list[str]
     last_alarm: date | None
     replaced: JudgedDay | None = None
@@ -130,13 +145,19 @@ class Facts:
             "no new one is sent yet",
             Outcome.SUSPECT: "Suspect: something may have moved; another such day confirms it",
             Outcome.CALM: "Calm: nothing has moved",
+            Outcome.PARTLY: "Partly tested: nothing has moved of what could be tested, "
+            "and not everything could",
             Outcome.NOT_ENOUGH: "No verdict: too few people could be compared",
         }[self.outcome]
 
     @property
     def quiet(self) -> list[str]:
         """What is calm, what could not be judged, which verdict it replaces; a sentence each."""
-        told = {"Calm": self.calm, "Too few people to judge": self.unjudged}
+        told = {
+            "Calm": self.calm,
+            "Not tested, with too few comparable people": self.partly,
+            "Too few people to judge anything": self.unjudged,
+        }
         found = [f"{what}: {'; '.join(names)}." for what, names in told.items() if names]
         return [*found, self.replacement] if self.replaced else found
 
@@ -193,7 +214,8 @@ def facts(rows: Sequence[Row], earlier: Sequence[Row], replaced: JudgedDay | Non
         replaced: the verdict whose place this one takes.
     """
     groups, version = by_group(rows), rows[0]["model_version"]
-    outcomes = {name: outcome(found) for name, found in groups.items()}
+    outcomes = {name: outcome_of_sensor(found) for name, found in groups.items()}
+    lacking = untested(row for row in rows if row["statistic"] != DAY)
     # Another model has another reference: what it found is no part of the run.
     history = [row for row in earlier if row["model_version"] == version]
     moved = [_moved(groups[name], history) for name, one in outcomes.items() if one in MOVED]
@@ -204,6 +226,11 @@ def facts(rows: Sequence[Row], earlier: Sequence[Row], replaced: JudgedDay | Non
         p_value=smallest_p(rows),
         moved=sorted(moved, key=lambda one: severity(one.outcome)),
         calm=[named(name) for name, found in outcomes.items() if found == Outcome.CALM],
+        partly=[
+            f"{named(name)}: {', '.join(_lower(words(one)) for one in lacking[name])}"
+            for name, found in outcomes.items()
+            if found not in (None, Outcome.NOT_ENOUGH) and name in lacking
+        ],
         unjudged=[named(name) for name, found in outcomes.items() if found == Outcome.NOT_ENOUGH],
         last_alarm=max(alarm_days(history), default=None),
         replaced=replaced,
@@ -219,22 +246,6 @@ def by_group(rows: Iterable[Row]) -> dict[Sensor, list[Row]]:
     return groups
 
 
-def outcome(rows: Iterable[Row]) -> Outcome | None:
-    """The worst verdict among rows; None where all of them inform.
-
-    A trend needs several days: that it can't be judged yet says nothing about the day.
-    """
-    found = {
-        row["verdict"]
-        for row in rows
-        if not (
-            row["verdict"] == Outcome.NOT_ENOUGH
-            and row["statistic"].startswith(drift_table.TREND_PREFIX)
-        )
-    }
-    return next((one for one in SEVERITY if one in found), None)
-
-
 def day_outcome(rows: Iterable[Row]) -> Outcome:
     """The verdict of a day: its own row's, or the worst of its groups where there is none.
 
@@ -242,8 +253,8 @@ def day_outcome(rows: Iterable[Row]) -> Outcome:
     """
     rows = list(rows)
     own = next((row["verdict"] for row in rows if row["statistic"] == DAY), None)
-    found = {outcome(group) for group in by_group(rows).values()}
-    order = (*MOVED, Outcome.CALM)
+    found = {outcome_of_sensor(group) for group in by_group(rows).values()}
+    order = (*MOVED, Outcome.PARTLY, Outcome.CALM)
     return Outcome(own) if own else next((o for o in order if o in found), Outcome.NOT_ENOUGH)
 
 
@@ -294,6 +305,10 @@ def _phrase(found: Sequence[Row]) -> str:
 def words(statistic: str) -> str:
     """A statistic in plain words; its name where it has none."""
     return WORDS.get(statistic, statistic.replace("_", " "))
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
 
 
 def severity(verdict: Outcome | None) -> int:

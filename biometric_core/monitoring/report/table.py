@@ -7,14 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from biometric_core.history.changes import Sensor, named
-from biometric_core.history.drift_table import FAILURE_RATE, MEASURES, TREND_PREFIX
+from biometric_core.history.drift_table import (
+    FAILURE_RATE,
+    MEASURES,
+    REJECTION_RATE,
+    TREND_PREFIX,
+    outcome_of_sensor,
+)
 from biometric_core.monitoring.report.facts import (
     GENUINE,
     SHARES,
     Row,
     by_group,
     by_statistic,
-    outcome,
     severity,
     words,
 )
@@ -35,7 +40,7 @@ COLUMNS = ("of", "what", "value", "reference", "p-value", "recent days", "people
 def table(groups: Sequence[Group], rows: Sequence[Row]) -> list[TableRow]:
     """Everything that was looked at, what moved first; `recent days` is a p-value as well."""
     references = {(g.modality, g.sensor): _reference(g) for g in groups}
-    found = sorted(by_group(rows).items(), key=lambda item: severity(outcome(item[1])))
+    found = sorted(by_group(rows).items(), key=lambda item: severity(outcome_of_sensor(item[1])))
     return [
         _table_row(name, statistic, merged, references.get(name, {}).get(statistic))
         for name, group in found
@@ -46,7 +51,7 @@ def table(groups: Sequence[Group], rows: Sequence[Row]) -> list[TableRow]:
 def _table_row(
     name: Sensor, statistic: str, found: Sequence[Row], reference: float | None
 ) -> TableRow:
-    own, verdict = found[0], outcome(found)
+    own, verdict = found[0], outcome_of_sensor(found)
     p_values = {row["statistic"]: row["p_value"] for row in found}
     unit = ".1%" if statistic in SHARES else ".4g"
     shown = [
@@ -66,13 +71,13 @@ def _table_row(
 
 def _reference(group: Group) -> dict[str, float]:
     """Means of the reference, by statistic."""
-    probes, attempts = group.reference.probes, group.reference.attempts
-    found: dict[str, float] = {}
-    if len(probes):
-        found = dict(zip(MEASURES, means(probes), strict=True))
-        found[GENUINE] = float(np.mean(probes.genuine))
-    if len(attempts):
-        found[FAILURE_RATE] = float(np.mean(attempts.failed))
+    reference, found = group.reference, dict[str, float]()
+    if len(reference.captured):
+        found = dict(zip(MEASURES, means(reference.captured), strict=True))
+    if len(reference.probes):
+        found[GENUINE] = float(np.mean(reference.probes.genuine))
+    rates = ((FAILURE_RATE, reference.attempts), (REJECTION_RATE, reference.claims))
+    found |= {name: float(np.mean(r.failed)) for name, r in rates if r is not None and len(r)}
     return found
 
 

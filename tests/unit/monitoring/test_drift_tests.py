@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from biometric_core.history import drift_table
 from biometric_core.history.drift_table import MEASURES
 from biometric_core.monitoring import drift_tests, permutation_tests
-from biometric_core.monitoring.permutation_tests import Relabelling, averaging, design, holm
+from biometric_core.monitoring.designs import averaging, design
+from biometric_core.monitoring.equal_samples import coded
+from biometric_core.monitoring.permutation_tests import Relabelling, holm
 from biometric_core.monitoring.windows import Attempts, Window
 
 
@@ -79,7 +81,11 @@ def _day(
     reference = world.window(known, 1)
     current = world.window(people, 2, bias, noise)
     plan = design(reference, current)
-    tests = drift_tests.probe_tests(reference, current, plan, permutations=permutations, seed=seed)
+    asked = {"permutations": permutations, "seed": seed}
+    tests = [
+        *drift_tests.probe_tests(reference, current, plan, **asked),
+        drift_tests.quality_test(reference, current, plan, **asked),
+    ]
     return {test.name: test.p_value for test in tests}
 
 
@@ -143,7 +149,7 @@ def test_the_contrast_of_pairs_is_the_mean_difference_and_keeps_its_sign() -> No
     world.enrol()
     reference, current = world.window(np.arange(20), 1), world.window(np.arange(20), 1)
     plan = design(reference, current)
-    _, genuine, _ = drift_tests.probe_tests(reference, current, plan, permutations=99, seed=0)
+    _, genuine = drift_tests.probe_tests(reference, current, plan, permutations=99, seed=0)
     expected = current.genuine.mean() - reference.genuine.mean()
     assert genuine.value == pytest.approx(expected)
 
@@ -216,7 +222,11 @@ def test_a_change_of_the_captures_alone_is_found_by_the_quality_measures() -> No
     reference, current = world.window(np.arange(60), 1), world.window(np.arange(60), 1)
     darker = replace(current, measures=current.measures - [0, 0, 0, 0.3])
     plan = design(reference, darker)
-    tests = drift_tests.probe_tests(reference, darker, plan, permutations=199, seed=0)
+    asked = {"permutations": 199, "seed": 0}
+    tests = [
+        *drift_tests.probe_tests(reference, darker, plan, **asked),
+        drift_tests.quality_test(reference, darker, plan, **asked),
+    ]
     p_values = {test.name: test.p_value for test in tests}
     assert p_values[drift_table.QUALITY_T2] <= 0.01
     assert p_values[drift_table.RESIDUAL_T2] > 0.01
@@ -235,7 +245,9 @@ def test_more_failures_to_acquire_are_found_and_fewer_are_none(people: np.ndarra
         reference, current = _attempts(np.arange(60), before), _attempts(people, now)
         plan = design(reference, current)
         p_values.append(
-            drift_tests.failure_test(reference, current, plan, permutations=199, seed=0).p_value
+            drift_tests.rate_test(
+                drift_table.FAILURE_SHIFT, reference, current, plan, permutations=199, seed=0
+            ).p_value
         )
     assert p_values[0] == pytest.approx(1 / 200)
     assert p_values[1] > 0.5
@@ -245,16 +257,17 @@ def test_without_any_failure_there_is_nothing_to_find() -> None:
     everyone = np.arange(60)
     reference = _attempts(everyone, everyone < 0)
     plan = design(reference, reference)
-    found = drift_tests.failure_test(reference, reference, plan, permutations=199, seed=0)
+    found = drift_tests.rate_test(
+        drift_table.FAILURE_SHIFT, reference, reference, plan, permutations=199, seed=0
+    )
     assert found == drift_tests.Statistic(drift_table.FAILURE_SHIFT, 0.0, 1.0, 60)
 
 
-def test_recent_rows_weigh_more_than_older_ones() -> None:
-    names = np.array(["a", "a", "b"])
-    rows = _attempts(names, np.array([1, 0, 1]))
+def test_subjects_of_recent_days_weigh_more_and_give_their_latest_captures() -> None:
+    rows = _attempts(np.array(["a", "a", "b"]), np.array([1, 0, 1]))
     rows = replace(rows, weight=np.array([0.25, 1.0, 0.5]))
-    found = averaging(rows, np.ones(3, bool))
-    np.testing.assert_allclose(found.matrix @ rows.failed, [0.2, 1.0])
+    found = design(_attempts(np.array(["a", "b"]), np.zeros(2)), rows).pairs_current
+    np.testing.assert_allclose(found.matrix @ rows.failed, [0.0, 1.0])
     np.testing.assert_allclose(found.weight, [1.0, 0.5])
     assert found.effective == pytest.approx(1.5**2 / 1.25)
 
@@ -262,7 +275,8 @@ def test_recent_rows_weigh_more_than_older_ones() -> None:
 def test_identities_of_a_subject_count_alike_however_many_rows_they_have() -> None:
     rows = _attempts(np.array(["a"] * 4), np.array([1, 0, 0, 0]))
     rows = replace(rows, identity=np.array(["left", "right", "right", "right"]))
-    assert (averaging(rows, np.ones(4, bool)).matrix @ rows.failed)[0] == pytest.approx(0.5)
+    window, _ = coded(rows, rows)
+    assert (averaging(window, np.arange(4)).matrix @ rows.failed)[0] == pytest.approx(0.5)
 
 
 @given(st.lists(st.floats(0.0001, 1.0), min_size=1, max_size=12))

@@ -50,7 +50,7 @@ def test_the_tests_of_the_report_are_the_verdict(tmp_path, shift: float, ends: s
     ended = [test["status"] for test in told["tests"]]
     assert ended.count(ends) >= 4
     assert ("FAIL" in ended) == (ends == "FAIL")
-    assert told["verdict"] == ("alarm" if shift else "calm")
+    assert told["verdict"] == ("alarm" if shift else "partly_tested")
 
 
 def test_a_suspect_day_warns_and_fails_nothing(tmp_path) -> None:
@@ -76,7 +76,7 @@ def test_the_page_says_first_what_moved_since_when(tmp_path) -> None:
             "Alarm: ",
             f"iris, sensor gate, since {before(1)} (2 judged days in a row)",
             "genuine scores fell by",
-            "Too few people to judge: fingerprint, sensor x&lt;y&gt;",
+            "Too few people to judge anything: fingerprint, sensor x&lt;y&gt;",
             "The days before",
             "What was looked at",
             "not enough subjects",
@@ -127,7 +127,7 @@ def test_the_report_is_the_same_at_every_run_and_goes_to_one_run_of_mlflow(tmp_p
     folder = runs.download(config, run.run_id, "report")
     assert sorted(path.name for path in folder.iterdir()) == ["drift.html", "drift.json"]
     assert run.metrics["iris/gate/residual_t2/p_value"] > 0.01
-    assert (run.tags["alarm"], run.tags["verdict"]) == ("false", "calm")
+    assert (run.tags["alarm"], run.tags["verdict"]) == ("false", "partly_tested")
 
 
 def test_a_statistic_without_words_and_values_that_are_missing_are_shown(tmp_path) -> None:
@@ -181,4 +181,4 @@ def test_old_days_do_not_hide_the_one_that_is_judged(tmp_path) -> None:
     config = system(tmp_path)
     keep(config, {date(2024, 1, 1): [row(Outcome.ALARM, p_value=0.001), day_row(Outcome.ALARM)]})
     told, _ = read(config, report(config))
-    assert (told["verdict"], told["moved"]) == ("calm", [])
+    assert (told["verdict"], told["moved"]) == ("partly_tested", [])
