@@ -30,7 +30,7 @@ def show_verdict(record: dict[str, Any]) -> None:
 
 def show_days(record: dict[str, Any]) -> None:
     """Print the verdicts of several days, a line for each."""
-    told: dict[str, str] = {}
+    told: dict[str, Any] = {}
     for day in record["days"]:
         told |= {f"{late['day']}, captures came late": _verdict(late) for late in day["late"]}
         told[day["day"]] = _verdict(day)

@@ -102,7 +102,7 @@ def test_a_day_handed_over_by_hand_is_of_the_inbox(config, tmp_path):
 
 def test_what_a_training_source_had_brought_before_the_inbox_is_told(config, tmp_path, caplog):
     take(config, write_folder(tmp_path / "source", FLAT))
-    day = write_folder(Path(config.storage.inbox, "2026-01-05"), {**FLAT, **OTHER})
+    day = write_folder(Path(config.storage.inbox, "2026-01-05"), {**OTHER, **FLAT})
     take(config, day)
     told = f"{len(FLAT)} of these captures had been taken in by a training source before"
     assert told in caplog.text
