@@ -142,7 +142,7 @@ TABLES: Mapping[str, pa.Schema] = {
         top_impostor_score=pa.float32(),  # by the embedding alone
         quality=pa.float32(),
         trained_on=pa.bool_(),  # the model was trained on other captures of this subject
-        threshold=pa.float64(),  # genuine scores from here on are accepted; null in older rows
+        threshold=pa.float64(),  # of the claim: rejected below it; null in older rows
     ),
     "drift": _schema(
         day=pa.date32(),

@@ -1,8 +1,8 @@
 """Claims that the model refused: an impostor's captures must not become somebody's samples.
 
-A probe claims to be of an identity. Where its genuine score stays below the threshold that the
-model decides on (`recogniser.DECISION_FMR`), the claim was rejected. A capture that was compared
-with nobody (of somebody new, or enrolled itself) is no claim.
+A probe claims to be of an identity. Where its genuine score stays below the model's threshold for
+claims (`Recogniser.claim_threshold`), the claim was rejected. A capture that was compared with
+nobody (of somebody new, or enrolled itself) is no claim.
 """
 
 from collections.abc import Mapping
@@ -22,8 +22,8 @@ def rejected(probes: pa.Table, thresholds: Mapping[str, float] | None = None) ->
 
     Args:
         probes: rows of the table with `modality`, `genuine_score` and `threshold`.
-        thresholds: by modality, the model's, for rows of an earlier version of this package, which
-            hold none; without them those count as accepted.
+        thresholds: the model's `claim_threshold` by modality, for rows of an earlier version of
+            this package, which hold none; without them those count as accepted.
     """
     held = probes["threshold"].to_numpy()
     known = thresholds or {}

@@ -244,7 +244,7 @@ class Recogniser:
         ]
         return np.asarray(np.sum(scores, axis=0), np.float32)
 
-    def threshold(self, fmr: float = DECISION_FMR, modality: Modality | str | None = None) -> float:
+    def threshold(self, fmr: float, modality: Modality | str | None = None) -> float:
         """The LLR from which a comparison is accepted at a false match rate.
 
         Measured on validation subjects where they carry the FMR (the next stricter one measured);
@@ -264,6 +264,15 @@ class Recogniser:
         measured = self.thresholds.get(str(modality), {})
         stricter = [rate for rate in measured if rate <= fmr * (1 + 1e-9)]
         return measured[max(stricter)] if stricter else -math.log(fmr)
+
+    def claim_threshold(self, modality: Modality) -> float:
+        """The LLR below which a capture's claim to be of somebody is rejected.
+
+        That of decisions at `DECISION_FMR`, but never above 0, from where on the ratio speaks for
+        the claim: a model of few validation people or weak fingers has thresholds that hardly
+        anybody reaches, and then nearly all true claims would count as an impostor's.
+        """
+        return min(self.threshold(DECISION_FMR, modality), 0.0)
 
     def closed_set(
         self, embeddings: Mapping[Modality, Float32Array], present: npt.NDArray[np.bool_]

@@ -172,7 +172,7 @@ def _rows(
     claims: Claims | None = None,
 ) -> pa.Table:
     none = [None] * len(captures)
-    threshold = recogniser.threshold(modality=captures.modality)
+    threshold = recogniser.claim_threshold(captures.modality)
     columns = {
         "capture_id": captures.capture_id,
         "model_version": np.full(len(captures), version),

@@ -84,6 +84,15 @@ def fill(
     _append(store, "features", features)
 
 
+def impostor(config: Config, *, claims: int, is_really: int, impression: int, day: datetime) -> str:
+    """Add an eye of one subject under the name of another; returns its capture id."""
+    (image,) = _images(config, is_really, Modality.IRIS, range(impression, impression + 1), 25.0)
+    capture = _capture(claims, Modality.IRIS, impression, image)
+    _append(Store.of(config), "captures", [{**capture, "sensor": "default", "captured_at": day}])
+    _append(Store.of(config), "features", [_feature(capture, image, preprocess_version(config))])
+    return str(capture["capture_id"])
+
+
 def _images(
     config: Config, subject: int, modality: Modality, impressions: range, noise: float
 ) -> Iterator[np.ndarray]:

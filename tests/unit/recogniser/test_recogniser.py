@@ -17,7 +17,7 @@ from biometric_core.imaging.preparation import preprocess_version
 from biometric_core.matching import error_rates
 from biometric_core.matching.calibration import Calibration
 from biometric_core.matching.comparisons import compare_all
-from biometric_core.recogniser import FUSED, Recogniser
+from biometric_core.recogniser import DECISION_FMR, FUSED, Recogniser
 from biometric_core.recogniser.files import DESCRIPTION, TENSORS
 from biometric_core.recogniser.recogniser import with_own_shapes
 from biometric_core.schemas import Modality, Sample
@@ -104,6 +104,13 @@ def test_a_threshold_that_was_not_measured_is_a_stricter_one_or_the_bound(recogn
     for wrong in (0, 1, -0.1, math.nan):
         with pytest.raises(ValueError, match="false match rate"):
             recogniser.threshold(wrong)
+
+
+def test_claims_are_rejected_below_the_threshold_of_decisions_but_never_above_zero(recogniser):
+    found = {"iris": {DECISION_FMR: -1.5}, "fingerprint": {DECISION_FMR: 4.0}}
+    for thresholds, iris, finger in ((found, -1.5, 0.0), ({}, 0.0, 0.0)):
+        model = replace(recogniser, thresholds=thresholds)
+        assert (model.claim_threshold(IRIS), model.claim_threshold(FINGER)) == (iris, finger)
 
 
 def test_without_mated_validation_pairs_scores_stay_cosines(recogniser, sets):

@@ -15,7 +15,7 @@ from biometric_core.errors import ModelError
 from biometric_core.history.changes import Change
 from biometric_core.monitoring.roles import ENROLMENT_CAPTURES, assign_roles
 from biometric_core.monitoring.windows import CURRENT, ENROLLED, REFERENCE
-from biometric_core.recogniser import DECISION_FMR, Recogniser
+from biometric_core.recogniser import Recogniser
 from biometric_core.schemas import Modality, Sample
 from biometric_core.stages.score import score
 from biometric_core.storage.store import Store
@@ -181,7 +181,7 @@ def test_scores_are_those_of_the_recogniser(tmp_path) -> None:
             expected = np.array(row["embedding"], dtype=np.float32) - template
             np.testing.assert_allclose(row["residual"], expected, atol=1e-5)
             assert np.isfinite(row["top_impostor_score"])
-            assert row["threshold"] == recogniser.threshold(DECISION_FMR, modality)
+            assert row["threshold"] == recogniser.claim_threshold(modality)
 
 
 def _samples(captures: CaptureSet) -> list[Sample]:

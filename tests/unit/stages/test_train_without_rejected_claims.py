@@ -1,21 +1,26 @@
 """Captures whose claim was rejected are nobody's samples."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from deltalake import DeltaTable, write_deltalake
 
 from biometric_core.config import Config
 from biometric_core.data.capture_sets import load_captures
 from biometric_core.errors import DataError
 from biometric_core.history.changes import Change
+from biometric_core.history.rejections import rejected_claims
 from biometric_core.schemas import TABLES, Modality
+from biometric_core.stages.score import score
 from biometric_core.stages.train import train
 from biometric_core.storage.store import Store
 from biometric_core.tracking import runs
 from biometric_core.training.training_data import load_training_data
-from tests.support.tiny_store import HISTORY, fill, small
+from tests.support.drift_story import CALM, PEOPLE, at, calm_day, system
+from tests.support.tiny_store import HISTORY, fill, impostor, small
 
 
 @pytest.fixture
@@ -81,3 +86,29 @@ def test_too_few_people_are_left_where_all_claims_were_rejected(tiny: Config) ->
     _claims(tiny, names)
     with pytest.raises(DataError, match=f"{len(names)} captures whose claim was"):
         train(tiny)
+
+
+def test_an_impostor_at_the_door_is_told_by_the_champion_and_not_trained_on(tmp_path: Path) -> None:
+    config = system(tmp_path)
+    calm_day(config, newcomers=0)
+    foreign = impostor(config, claims=0, is_really=31, impression=9, day=at(CALM))
+    score(config, day=CALM)
+    refused = rejected_claims(Store.of(config))
+    assert foreign in refused
+    assert len(refused) < 0.1 * 2 * PEOPLE, "even a model as weak as this one knows most people"
+    iris = load_training_data(config).train[Modality.IRIS]
+    assert foreign not in iris.capture_id
+    assert "000i5" in iris.capture_id, "the true one of that day"
+
+
+def test_probes_of_an_earlier_version_hold_no_decision(tiny: Config) -> None:
+    trained = load_training_data(tiny).train[Modality.IRIS].capture_id
+    _claims(tiny, {str(trained[0]): -9.0})
+    store = Store.of(tiny)
+    older = store.read("probes").drop_columns(["threshold"])
+    table = DeltaTable(f"{store.root}/tables/probes")
+    write_deltalake(table, older, mode="overwrite", schema_mode="overwrite")
+    assert load_training_data(tiny).rejected == 0
+    _claims(tiny, {str(trained[1]): -9.0})
+    assert rejected_claims(store) == {trained[1]}
+    assert load_training_data(tiny).rejected == 1
