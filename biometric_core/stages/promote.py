@@ -31,6 +31,7 @@ from biometric_core.tracking import registry
 
 if TYPE_CHECKING:
     from biometric_core.promotion.ruling import Ruling
+    from biometric_core.recogniser import Recogniser
 
 PREPARATIONS = "preparations"
 """Of `Decision.numbers`: the preprocessing version of each model, where one isn't that of now."""
@@ -139,6 +140,16 @@ def _answer(
     return _conclude(config, question, _judge(config, store, question, sets, as_of), history)
 
 
+def _models(config: Config, question: Decision) -> dict[str, "Recogniser"]:
+    """Both recognisers by role; no champion before the first."""
+    versions = {"challenger": question.challenger_version, "champion": question.champion_version}
+    return {
+        role: registry.load_recogniser(config, version)[0]
+        for role, version in versions.items()
+        if version is not None
+    }
+
+
 def _judge(
     config: Config,
     store: Store,
@@ -150,12 +161,7 @@ def _judge(
     from biometric_core.promotion.preparations import acquired, in_common, with_acquired
     from biometric_core.promotion.ruling import Ruling, rule
 
-    versions = {"challenger": question.challenger_version, "champion": question.champion_version}
-    models = {
-        role: registry.load_recogniser(config, version)[0]
-        for role, version in versions.items()
-        if version is not None
-    }
+    models = _models(config, question)
     needed = {role: model.preprocess_version for role, model in models.items()}
     distinct = {m: found.select(first_of_each_image(found)) for m, found in sets.items()}
     champions = None
