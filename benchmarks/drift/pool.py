@@ -248,7 +248,7 @@ def scored(
     of_modality = table.filter(pc.equal(table["modality"], modality.value))
     chosen = captures.select(probes[known])
     window = _window(chosen, claims, known, of_modality)
-    rejected = window.genuine < recogniser.threshold(modality=modality)
+    rejected = window.genuine < recogniser.claim_threshold(modality)
     seen = Acquired(**_labels(captures), measures=_measures(captures, of_modality))
     pool = {}
     for name in np.unique(captures.sensor).tolist():
