@@ -61,7 +61,7 @@ def monitor(config: Config, *, day: date, force: bool = False) -> MonitorResult:
     Args:
         config: thresholds, storage and registry.
         day: the UTC day.
-        force: judge again with the champion of now, and replace what is stored for it.
+        force: judge again, by the model that served, and replace what is stored for the day.
 
     Raises:
         ModelError: there is no champion.
