@@ -16,7 +16,7 @@ has failed: clear that one to make its day up.
 | param | meaning |
 | --- | --- |
 | `day` | the day to watch; the start of the run's interval when empty (by hand: yesterday) |
-| `force` | judge the day again with the champion of now |
+| `force` | judge the day again, by the model that served it |
 """
 
 from datetime import UTC, date, datetime
@@ -47,7 +47,7 @@ PARAMS = {
         False,
         type="boolean",
         title="Judge again",
-        description="Replace a stored verdict by one of the present champion",
+        description="Replace a stored verdict, by the model that served the day",
     ),
 }
 

@@ -79,8 +79,14 @@ def is_cut_off(config: Config, change: Decision) -> bool:
 
 def moved_by_hand(champion: str | None, change: Decision) -> str:
     """What is to be said of a champion that is not the one on record."""
+    if champion is None:
+        return (
+            "the registry names no champion, but by the decisions on record it is version "
+            f"{change.challenger_version}: somebody removed the alias or the version by hand, or "
+            "mlflow.tracking_uri leads to another registry; the next model is judged as the first"
+        )
     return (
-        f"the registry's champion is {_named(champion)}, but by the decisions on record it is "
+        f"the registry's champion is version {champion}, but by the decisions on record it is "
         f"version {change.challenger_version}: somebody moved the alias by hand; it is taken as "
         "it is, and no decision tells since when"
     )

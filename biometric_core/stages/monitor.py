@@ -104,7 +104,7 @@ def monitor(config: Config, *, day: date, force: bool = False) -> MonitorResult:
     Args:
         config: thresholds, storage and registry.
         day: the UTC day.
-        force: judge the day again with the champion of now.
+        force: judge the day again, by the model that served it.
 
     Raises:
         ModelError: there is no champion.

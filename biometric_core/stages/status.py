@@ -185,10 +185,10 @@ def _next(told: dict[str, Any]) -> str:
         )
     if not told["tables"]["features"]:
         return "captures wait to be prepared: `biometric preprocess`"
-    if told["by_hand"]:
-        return str(told["by_hand"])
     if told[registry.CHALLENGER] is not None:
         return "a challenger waits for the gate: `biometric promote`"
+    if told["by_hand"]:
+        return str(told["by_hand"])
     if told[registry.CHAMPION] is None:
         return "no champion yet: `biometric train`, `evaluate` and `promote`, or biometric_training"
     day = told["day"]

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from tests.dags.conftest import REPOSITORY
+
 
 def event(option: str, user: dict[str, str] | None) -> dict[str, Any]:
     """As Airflow resumes a task that waited; nobody's answer is the default's."""
@@ -39,8 +41,44 @@ def test_the_answer_names_who_gave_it(
     assert (told["approved"], told["reason"]) == answer
 
 
-def test_nobody_is_asked_unless_the_run_says_so(airflow_environment: object) -> None:
-    from biometric_airflow.approval import OptionalApproval
+@pytest.mark.parametrize(
+    ("given", "setting", "asked"),
+    [
+        (None, "never", set()),
+        (None, "drift", {"biometric_retraining"}),
+        (None, "always", {"biometric_training", "biometric_retraining"}),
+        (True, "never", {"biometric_training", "biometric_retraining"}),
+        (False, "always", set()),
+    ],
+)
+def test_who_is_asked_is_said_by_the_run_and_else_by_the_configuration(
+    database: None,
+    monkeypatch: pytest.MonkeyPatch,
+    given: bool | None,
+    setting: str,
+    asked: set[str],
+) -> None:
+    from airflow.dag_processing.dagbag import DagBag
+    from airflow.providers.standard.operators.hitl import ApprovalOperator
 
-    asked = OptionalApproval(hours=1, subject="May it?")
-    assert asked.execute({"params": {"approval": False}}) is None
+    monkeypatch.setenv("BIOMETRIC__GATE__APPROVAL", setting)
+    # What comes next waits for a person by way of a running Airflow.
+    monkeypatch.setattr(ApprovalOperator, "execute", lambda self, context: "asked")
+    found = set()
+    for dag_id in ("biometric_training", "biometric_retraining"):
+        dag = DagBag(REPOSITORY / "dags" / f"{dag_id}.py").dags[dag_id]
+        assert dag.params["approval"] is None
+        if dag.get_task("approve").execute({"params": {"approval": given}}) == "asked":
+            found.add(dag_id)
+    assert found == asked
+
+
+@pytest.mark.parametrize(("setting", "waits"), [("drift", True), ("never", False)])
+def test_a_late_run_that_an_alarm_started_may_be_waiting_for_a_person(
+    airflow_environment: object, monkeypatch: pytest.MonkeyPatch, setting: str, waits: bool
+) -> None:
+    from biometric_airflow.notices import _may_wait
+
+    monkeypatch.setenv("BIOMETRIC__GATE__APPROVAL", setting)
+    assert _may_wait("biometric_retraining", None) is waits
+    assert not _may_wait("biometric_training", None)

@@ -1,10 +1,12 @@
 """Promoters on two machines: one object store and one registry, no folder in common."""
 
 import itertools
+import multiprocessing
 import os
 import signal
 import traceback
 from collections.abc import Callable
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -17,13 +19,14 @@ from biometric_core.stages import promote
 from biometric_core.storage.store import Store
 from biometric_core.tracking import registry
 from tests.containers.inside import roles
-from tests.faults.test_at_once import at_once, promoter
+from tests.faults.test_at_once import at_once
 from tests.faults.worlds import configured, decided, made_champion, people
 from tests.support.tiny_store import changed
 from tests.support.untrained import register_untrained
 
 pytestmark = pytest.mark.slow
 KILLS = 20
+LONG = 300.0  # seconds
 
 
 @pytest.fixture
@@ -41,9 +44,30 @@ def machines(tmp_path: Path, bucket: str) -> list[Config]:
     return found
 
 
-def on_its_machine(configs: list[Config], barrier: object, place: int) -> None:
-    """Promote a version of its own."""
-    promoter(configs[place], barrier, str(2 + place))
+def on_its_machine(configs: list[Config], barrier: Barrier, place: int) -> None:
+    """Promote a version of its own; the second machine looks who is champion, and then is slow."""
+    judge, look = promote._judge, registry.champion_version
+
+    def judged(*arguments: object) -> object:
+        verdict = judge(*arguments)
+        barrier.wait(LONG)
+        if place == 1:
+            registry.champion_version = slowly
+        else:
+            barrier.wait(LONG)  # the other one has looked
+        return verdict
+
+    def slowly(config: Config) -> str | None:
+        registry.champion_version = look
+        found = look(config)
+        for _ in ("has looked", "the other one is done"):
+            barrier.wait(LONG)
+        return found
+
+    promote._judge = judged
+    promote.promote(configs[place], version=str(2 + place))
+    if place == 0:
+        barrier.wait(LONG)
 
 
 def test_of_two_promoters_on_two_machines_one_wins(machines: list[Config]):
@@ -52,15 +76,11 @@ def test_of_two_promoters_on_two_machines_one_wins(machines: list[Config]):
     pair = [made(one, good=True, seed=0), made(other, good=True, seed=1)]
     assert pair == ["2", "3"]
     at_once(on_its_machine, machines, 0, 1)
-    promoted, rejected = sorted(decided(one)[1:])
-    assert (promoted[0], rejected[0]) == ("promoted", "rejected")
-    assert {promoted[2], rejected[2]} == set(pair)
-    assert promoted[1] == rejected[1] == "1", "which both were compared with"
-    assert roles(other) == {"champion": promoted[2], "previous": "1"}
+    assert sorted(decided(one)[1:]) == [("promoted", "1", "2"), ("rejected", "1", "3")]
+    assert roles(other) == {"champion": "2", "previous": "1"}
     lost = next(one for one in decisions.read(Store.of(other)) if one.decision == "rejected")
-    said = f"it was version 1, now it is version {promoted[2]}"
-    assert lost.reason == f"champion changed meanwhile: {said}"
-    assert registry.require(one, rejected[2]).tags["gate.decision"] == "rejected"
+    assert lost.reason == "champion changed meanwhile: it was version 1, now it is version 2"
+    assert registry.require(one, "3").tags["gate.decision"] == "rejected"
 
 
 def killed(config: Config, version: str, step: int, told: object) -> None:
@@ -98,8 +118,6 @@ def decide_for(config: Config, version: str) -> decisions.Decision:
 def test_a_switch_killed_between_any_two_steps_is_completed_by_the_next_on_another_machine(
     machines: list[Config], monkeypatch: pytest.MonkeyPatch
 ):
-    import multiprocessing
-
     monkeypatch.setattr(promote, "_judge", promote._judge)  # put back afterwards
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload([__name__, "biometric_core.stages.evaluate"])

@@ -249,11 +249,13 @@ def test_a_backfilled_day_gets_the_verdict_that_it_would_have_had(tmp_path, came
 
     for config in (on_time, late):
         decide(config, "promoted", None, challenger="1")
+        fill(config, subjects=8, impressions=range(9, 10), day=at(CALM - timedelta(days=2)))
     captures(on_time)
     if came == "before the promotion":
         captures(late)
     first = [monitor(on_time, day=day) for day in (CALM, CHANGED)]
     version = made_champion(late, as_of=at(CHANGED) + timedelta(days=1))
+    assert version == "2"
     decide(late, "promoted", CHANGED, challenger=version)
     if came == "after it":  # whatever the new champion was trained on, it has not served then
         captures(late)

@@ -218,3 +218,18 @@ def test_people_read_it_line_by_line(served, capsys):
     for text in ("fused_eer 2.00 %", "2026-01-02: alarm", "not answered yet", "1 rejected: why"):
         assert text in shown
     assert not re.search(r"[{}]", shown)
+
+
+def test_a_champion_that_is_not_the_one_on_record_is_told(served):
+    store = Store.of(served)
+    decided(store, 1, "promoted")
+    assert status(served)["by_hand"] is None
+    with mlflow_client(served, "a second version") as client:
+        client.create_model_version(served.mlflow.model_name, "file:///x")
+    registry.set_alias(served, registry.CHAMPION, "2")
+    assert "somebody moved the alias by hand" in status(served)["next"]
+    registry.drop_alias(served, registry.CHAMPION, "2")
+    assert "the registry names no champion" in status(served)["next"]
+    # What a promoter leaves that was killed between its row and the alias.
+    registry.tag(served, "1", {"gate.pending.1": "promoted"})
+    assert "switch to version 1 is only half done" in status(served)["next"]
