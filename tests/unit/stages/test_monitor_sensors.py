@@ -24,6 +24,7 @@ from biometric_core.stages.plan_retraining import plan_retraining
 from biometric_core.stages.preprocess import preprocess
 from biometric_core.stages.score import score
 from biometric_core.storage.store import Store
+from biometric_core.training.training_data import load_training_data
 from tests.support.drawn_source import drawn_config, drawn_source
 from tests.support.drift_story import CHANGED, PEOPLE, at, decide, made_champion, system
 from tests.support.tiny_store import changed, database, fill
@@ -80,7 +81,10 @@ def test_the_changed_sensor_is_named_and_the_other_stays_calm(doors: Config) -> 
     planned = plan_retraining(doors, trigger="asset")
     assert planned.retrain
     assert planned.sensors == (("fingerprint", "door-3"), ("iris", "door-3"))
-    assert planned.numbers["new_captures"] == 2 * PEOPLE
+    fitted = load_training_data(doors).train.values()
+    since = np.datetime64(CHANGED)
+    changed_since = [(f.sensor == "door-3") & (f.captured_at >= since) for f in fitted]
+    assert 0 < planned.numbers["new_captures"] == int(np.concatenate(changed_since).sum())
     assert planned.numbers["moved"] == ["fingerprint, sensor door-3", "iris, sensor door-3"]
 
 
