@@ -107,12 +107,13 @@ def _span(probes: pa.Table, captures: pa.Table, day: date, decay: float = 1.0) -
 
 
 def _of_today(probes: pa.Table) -> pa.ChunkedArray:
-    """Which probes are of the day on which their template was made, bool.
+    """Which probes of days are of the day on which their template was made, bool.
 
     Within one visit everything is more alike than from visit to visit, by whatever sensor: such a
     comparison says nothing of it, and a day full of them differs from any reference.
     """
-    return pc.fill_null(pc.less_equal(probes["day"], probes["enrolled_on"]), False)
+    same = pc.fill_null(pc.less_equal(probes["day"], probes["enrolled_on"]), False)
+    return pc.and_(pc.equal(probes["window"], CURRENT), same)
 
 
 def _reference(own: Span, whole: Span, today: Span, enough: int) -> Span:

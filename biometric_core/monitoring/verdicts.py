@@ -75,22 +75,11 @@ def judge_day(groups: Sequence[Group], settings: Monitoring, day: date) -> list[
     permutations = max(settings.permutations, math.ceil(2 * max(1, count) / settings.alpha))
     enough = iter(able)
     rows: list[Verdict] = []
-    blind = {(group.modality, group.sensor) for group in groups if not len(group.reference.probes)}
     for group, planned in zip(groups, tests, strict=True):
         for test in planned:
             rows += test.verdicts(group, next(enough), permutations)
         rows += _information(group, settings, _seed(settings.seed, day, group, "population"))
-    return [
-        _unknown(row) if (row.modality, row.sensor) in blind else row
-        for row in _corrected(rows, settings)
-    ]
-
-
-def _unknown(row: Verdict) -> Verdict:
-    """Without a reference nothing is calm: what can be told then is that too much fails."""
-    if row.verdict != Outcome.CALM:
-        return row
-    return replace(row, p_value=None, raw_p_value=None, verdict=Outcome.NOT_ENOUGH.value)
+    return _corrected(rows, settings)
 
 
 @dataclass(frozen=True)

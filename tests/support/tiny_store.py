@@ -68,12 +68,13 @@ def fill(
     noise: float = 25.0,
     modalities: tuple[Modality, ...] = tuple(Modality),
     source: str = "inbox",
+    first: int = 0,
 ) -> None:
     """Add captures: every identity has a pattern of its own, every impression its own noise."""
     store, captures, features = Store.of(config), [], []
     image_file = store.path("captures", "any.png")
     image_file.write_bytes(cv2.imencode(".png", np.zeros((40, 40), np.uint8))[1].tobytes())
-    for subject, modality in itertools.product(range(subjects), modalities):
+    for subject, modality in itertools.product(range(first, subjects), modalities):
         images = _images(config, subject, modality, impressions, noise)
         for impression, image in zip(impressions, images, strict=True):
             capture = _capture(subject, modality, impression, image)

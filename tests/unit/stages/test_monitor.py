@@ -266,10 +266,17 @@ def test_without_a_reference_no_day_is_calm() -> None:
     group = _group(0, 30)
     reference = Span(_window(np.random.default_rng(1), 0), group.reference.attempts)
     verdicts = judge_day([replace(group, reference=reference)], SETTINGS, DAY)
-    tested = [v for v in verdicts if v.statistic in TESTED]
-    assert {v.verdict for v in tested} == {"not_enough_subjects"}
-    assert day_alarm(verdicts, [], SETTINGS, DAY).verdict == "not_enough_subjects"
+    tested = {v.statistic: v.verdict for v in verdicts if v.statistic in TESTED}
+    assert {tested[name] for name in ("residual_t2", "genuine_shift", "quality_t2")} == {
+        "not_enough_subjects"
+    }
+    said = day_alarm(verdicts, [], SETTINGS, DAY)
+    assert said.verdict == "partly_tested", "what fails can be told"
+    assert "residual_t2" in said.reason
     failed = replace(group.today.attempts, failed=np.ones(30))
     failing = replace(group, reference=reference, today=Span(group.today.probes, failed))
     verdicts = judge_day([failing], SETTINGS, DAY)
     assert day_alarm(verdicts, [], SETTINGS, DAY).verdict == "alarm"
+    nothing = Span(reference.probes, group.reference.attempts.take(np.zeros(0, int)))
+    verdicts = judge_day([replace(group, reference=nothing)], SETTINGS, DAY)
+    assert day_alarm(verdicts, [], SETTINGS, DAY).verdict == "not_enough_subjects"
