@@ -89,6 +89,7 @@ def _group(tables: _Tables, modality: str, sensor: str, day: date, settings: Mon
         None if alone else recent,
         unidentified=current["residual"].null_count,
         enrolled_today=pc.sum(_of_today(current)).as_py() or 0,
+        met=window(current, day),
     )
 
 
@@ -217,14 +218,15 @@ def _captures(store: Store, model: ScoringModel, day: date) -> pa.Table:
     return captures
 
 
-def window(rows: pa.Table, day: date, decay: float = 1.0) -> Window:
+def window(probes: pa.Table, day: date, decay: float = 1.0) -> Window:
     """Probes whose identity is enrolled, with their captures' measures, as arrays.
 
     Args:
-        rows: of the table, in the order of the capture id.
+        probes: rows of the table, in the order of the capture id; the others are left out.
         day: whose rows weigh 1.
         decay: the factor on the weight for each day a row is older.
     """
+    rows = probes.filter(pc.is_valid(probes["residual"]))
     residual = _vectors(rows["residual"])
     return Window(
         subject=str_array(rows["subject_id"].to_pylist()),

@@ -197,8 +197,9 @@ def _information(group: Group, settings: Monitoring, seed: list[int]) -> list[Ve
     if len(today.captured):
         found = means(today.captured)
         rows += [row(name, value) for name, value in zip(MEASURES, found, strict=True)]
+    met = today.probes if group.met is None else group.met
     population = drift_tests.population_test(
-        group.reference.probes, today.probes, permutations=settings.permutations, seed=seed
+        group.reference.probes, met, permutations=settings.permutations, seed=seed
     )
     if population is not None:
         rows.append(row(population.name, population.value, population.p_value, population.subjects))

@@ -140,6 +140,8 @@ class Group:
             alone.
         unidentified: probes of the day with nobody enrolled to compare with; kept apart.
         enrolled_today: probes of the day whose template is of the same day; kept apart as well.
+        met: all probes of the day that have a template, whenever it was made; None where those of
+            `today` are all.
     """
 
     modality: str
@@ -149,6 +151,7 @@ class Group:
     recent: Span | None = None
     unidentified: int = 0
     enrolled_today: int = 0
+    met: Window | None = None
 
     @property
     def name(self) -> str:

@@ -110,7 +110,7 @@ def test_a_new_sensor_is_compared_with_the_known_ones(tmp_path) -> None:
     score(config, day=CALM)
     store = Store.of(config)
     groups = load_groups(store, config, CALM, scoring_model(config, store, CALM))
-    sizes = [(len(g.reference.probes), len(g.today.probes)) for g in groups]
+    sizes = [(len(g.reference.claims), len(g.today.claims)) for g in groups]
     assert [g.sensor for g in groups] == ["other"] * 2
     assert sizes == [(PEOPLE, PEOPLE)] * 2
     assert [len(g.reference.attempts) for g in groups] == [4 * PEOPLE] * 2
