@@ -25,6 +25,7 @@ from biometric_core.monitoring.permutation_tests import (
     Relabelling,
     contrasts,
     permutation_p,
+    smallest_p,
     t_squared,
 )
 from biometric_core.monitoring.windows import Acquired, Attempts, Window
@@ -35,12 +36,21 @@ Seed = int | list[int]
 
 @dataclass(frozen=True)
 class Statistic:
-    """One tested statistic: its value, the p-value before correction, and subjects of the day."""
+    """One tested statistic.
+
+    Attributes:
+        name: of the statistic.
+        value: observed.
+        p_value: before the correction.
+        subjects: of the day.
+        smallest_p: the smallest p-value that these values could have given.
+    """
 
     name: str
     value: float
     p_value: float
     subjects: int
+    smallest_p: float = 0.0
 
 
 def probe_tests(
@@ -103,7 +113,7 @@ def rate_test(
     """
     _require(plan)
     if not (reference.failed.any() or current.failed.any()):
-        return Statistic(name, 0.0, 1.0, plan.subjects)  # as every relabelling gives
+        return Statistic(name, 0.0, 1.0, plan.subjects, 1.0)  # as every relabelling gives
     draws = _draws(plan, permutations, seed)
     shift, _ = contrasts(plan, draws, reference.failed[:, None], current.failed[:, None])
     return _statistic(name, shift[:, 0], plan)
@@ -130,7 +140,8 @@ def _draws(plan: Design, permutations: int, seed: Seed) -> Relabelling:
 
 
 def _statistic(name: str, values: Float64Array, plan: Design) -> Statistic:
-    return Statistic(name, float(values[0]), permutation_p(values), plan.subjects)
+    p_value, least = permutation_p(values), smallest_p(values)
+    return Statistic(name, float(values[0]), p_value, plan.subjects, least)
 
 
 def _require(plan: Design) -> None:

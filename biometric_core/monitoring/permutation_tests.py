@@ -111,6 +111,16 @@ def permutation_p(statistics: Float64Array) -> float:
     return float(1 + np.sum(permuted >= bound)) / (1 + len(permuted))
 
 
+def smallest_p(statistics: Float64Array) -> float:
+    """The smallest p-value that any relabelling of the same values could have.
+
+    It is large where values are few and tie: of a rate, where hardly anything fails.
+    """
+    bound = statistics.max()
+    bound = bound * _TIE if bound >= 0 else bound / _TIE
+    return float(1 + np.sum(statistics[1:] >= bound)) / (1 + len(statistics[1:]))
+
+
 def holm(p_values: list[float]) -> list[float]:
     """Holm's step-down correction (1979): family-wise error at most alpha, any dependence."""
     order = np.argsort(p_values, kind="stable")

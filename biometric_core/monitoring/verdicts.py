@@ -74,11 +74,12 @@ def judge_day(groups: Sequence[Group], settings: Monitoring, day: date) -> list[
     count = sum(len(test.names) for test, ok in zip(every, able, strict=True) if ok)
     permutations = max(settings.permutations, math.ceil(2 * max(1, count) / settings.alpha))
     enough = iter(able)
-    rows: list[Verdict] = []
+    rows: list[tuple[Verdict, bool]] = []
     for group, planned in zip(groups, tests, strict=True):
         for test in planned:
-            rows += test.verdicts(group, next(enough), permutations)
-        rows += _information(group, settings, _seed(settings.seed, day, group, "population"))
+            rows += test.verdicts(group, next(enough), permutations, settings)
+        seed = _seed(settings.seed, day, group, "population")
+        rows += [(row, False) for row in _information(group, settings, seed)]
     return _corrected(rows, settings)
 
 
@@ -91,11 +92,15 @@ class _Test:
     plan: Design
     run: Callable[[int], list[Statistic]]
 
-    def verdicts(self, group: Group, enough: bool, permutations: int) -> Iterator[Verdict]:
+    def verdicts(
+        self, group: Group, enough: bool, permutations: int, settings: Monitoring
+    ) -> Iterator[tuple[Verdict, bool]]:
+        """A row for each statistic, and whether its values could have been significant."""
         found = {one.name: one for one in self.run(permutations)} if enough else {}
         for name in self.names:
             one = found.get(name)
-            yield Verdict(
+            able = one is not None and one.smallest_p < settings.alpha
+            row = Verdict(
                 group.modality,
                 group.sensor,
                 self.prefix + name,
@@ -106,6 +111,7 @@ class _Test:
                 Outcome.NOT_ENOUGH.value,
                 one.p_value if one else None,
             )
+            yield row, able
 
 
 def _tests(group: Group, settings: Monitoring, day: date) -> list[_Test]:
@@ -160,14 +166,18 @@ def _able(tests: Sequence[_Test], settings: Monitoring) -> list[bool]:
     ]
 
 
-def _corrected(rows: Sequence[Verdict], settings: Monitoring) -> list[Verdict]:
-    """The same rows with corrected p-values and outcomes."""
-    tested = [row.raw_p_value for row in rows if row.raw_p_value is not None]
-    corrected = iter(holm(tested))
+def _corrected(rows: Sequence[tuple[Verdict, bool]], settings: Monitoring) -> list[Verdict]:
+    """The same rows with corrected p-values and outcomes.
+
+    A test that no relabelling of its values could have made significant takes no part in the
+    correction (Tarone 1990): where nothing fails, the rates of failures would only dull the others.
+    """
+    raw = [row.raw_p_value for row, able in rows if row.raw_p_value is not None and able]
+    corrected = iter(holm(raw))
     result = []
-    for row in rows:
+    for row, able in rows:
         if row.raw_p_value is not None:
-            p_value = next(corrected)
+            p_value = next(corrected) if able else 1.0
             outcome = outcome_of(p_value, settings).value
             row = replace(row, p_value=p_value, verdict=outcome)
         if row.statistic in TESTED:
