@@ -95,12 +95,18 @@ class Door:
         probes = each_of(self.known, (REFERENCE,))
         return self.pool[modality, CLEAN].span(before, probes)
 
-    def day(self, number: int, condition: str = CLEAN, visits: Sequence[int] = ()) -> "Visits":
-        """Draw who comes on a day, and with which captures."""
+    def day(
+        self,
+        number: int,
+        condition: str = CLEAN,
+        visits: Sequence[int] = (),
+        everybody: bool = False,
+    ) -> "Visits":
+        """Draw who comes on a day, by their rhythm or all of them, and with which captures."""
         came: list[str] = []
         compared: list[str] = []
         for person in self.people:
-            if not person.comes(number):
+            if not (everybody or person.comes(number)):
                 continue
             each = int(self.rng.integers(1, self.plan.most + 1))
             known = person.name in self.known  # whose reference is no capture of the day
