@@ -105,10 +105,8 @@ def load_captures(
     sets = {}
     for modality in Modality:
         rows = captures.filter(pc.equal(captures["modality"], modality.value))
-        if not rows.num_rows:
-            continue
         origin = Origin(store.root, config.storage.work, prepared_by, modality, version)
-        features = open_materialised(origin)
+        features = open_materialised(origin) if rows.num_rows else rows
         if features.num_rows:
             sets[modality] = _joined(rows, features, origin)
     return {modality: found for modality, found in sets.items() if len(found)}

@@ -130,17 +130,13 @@ def data_figures(
     columns = ["capture_id", "subject_id", "modality", "position", "sensor", "split", *MEASURES]
     captures = store.read("captures", columns, recent, versions["captures"])
     prepared = preprocess_version(config)
-    features = store.read(
-        "features",
-        ["capture_id", "modality", "quality", "failure"],
-        pc.field("preprocess_version") == prepared,
-        versions["features"],
-    )
+    columns, own = ["capture_id", "modality", "quality", "failure"], pc.field("preprocess_version")
+    features = store.read("features", columns, own == prepared, versions["features"])
     if since is not None:
         features = features.filter(pc.is_in(features["capture_id"], captures["capture_id"]))
     modalities = {m: _of(m, captures, features) for m in Modality}
-    columns = ["file_id", "reason", "detail", "bytes"]
-    refused = store.read("quarantine", columns, recent, versions["quarantine"])
+    told = ["file_id", "reason", "detail", "bytes"]
+    refused = store.read("quarantine", told, recent, versions["quarantine"])
     reasons = counts(refused["reason"])
     return DataFigures(
         versions=versions,

@@ -53,38 +53,34 @@ def assign_roles(
     *,
     answered: Sequence[Change] = (),
     enough: int = 1,
-    watched: BoolArray | None = None,
+    watched: BoolArray | bool = True,
 ) -> Roles:
     """Decide what each capture of one modality is used for.
-
-    Enrolment of an identity that was there when the model was trained is closed: captures that came
-    later would give the day better templates than the reference had.
 
     Args:
         captures: all acquired captures of one modality.
         known: bool, (N,); captured before the model was trained.
         day: the UTC day to score.
-        answered: drifts that the model has answered: of sensors that moved the reference then
-            begins on the day, for what came before is another sensor.
+        answered: drifts the model has answered: there the reference of what moved begins.
         enough: subjects that a sensor's renewed reference needs; with fewer it holds everything.
-        watched: bool, (N,); captures that may be the day's; all when None.
+        watched: bool, (N,); captures that may be the day's; or all of them.
     """
     start, end = (utc64(start_of(d)) for d in (day, day + timedelta(days=1)))
     identity = captures.identity
     order = np.lexsort((captures.capture_id, captures.impression, captures.captured_at))
     held_out = _held_out(captures, identity, known, order)
     gallery = _enrolled(identity, order, known & ~held_out)
+    # Enrolment of who was there when the model was trained is closed: captures that came later
+    # would give the day better templates than the reference had.
     later = ~known & ~np.isin(identity, identity[gallery])
     earlier = later & (captures.captured_at < start)
     enrolled = gallery | _enrolled(identity, order, earlier)
     today = ~known & (captures.captured_at >= start) & (captures.captured_at < end)
-    if watched is not None:
-        today &= watched
+    today &= watched
     fresh = today & ~np.isin(identity, identity[enrolled])
     first = _enrolled(identity, order, fresh, spare=1)  # at least one capture stays a probe
-    reference = _without_outdated(captures, held_out, answered, enough)
     return Roles(
-        reference=np.flatnonzero(reference),
+        reference=np.flatnonzero(_without_outdated(captures, held_out, answered, enough)),
         gallery_reference=np.flatnonzero(gallery),
         current=np.flatnonzero(today & ~first),
         gallery_current=np.flatnonzero(enrolled | first),

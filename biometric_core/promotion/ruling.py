@@ -55,8 +55,7 @@ def rule(
         config: `gate` and `release` decide.
         latency: of the challenger, as `latency.latency` measures it.
         change: after drift, what changed.
-        champions: the same captures in the same rows as the champion needs them prepared; None
-            where it needs them as the challenger does.
+        champions: the same rows as the champion needs them prepared; None: as the challenger does.
 
     Raises:
         ModelError: a model gives numbers that are not finite.
@@ -65,15 +64,12 @@ def rule(
     common = _common(challenger, champion)
     own = scored(challenger, unseen, common)
     numbers = _numbers(own, unseen, latency, config)
-    unfit = _unfit(numbers, config.gate)
-    if unfit is not None:
+    if unfit := _unfit(numbers, config.gate):
         return Ruling(False, unfit, numbers)
     if champion is None:
         return Ruling(True, "no champion yet, and every release threshold holds", numbers)
-    if champions is None:
-        other = scored(champion, unseen, common, own.codes)
-    else:
-        other = scored(champion, _unseen(champions, challenger, champion), common)
+    theirs = unseen if champions is None else _unseen(champions, challenger, champion)
+    other = scored(champion, theirs, common, own.codes if champions is None else None)
     pairs = _pairs(other, own, common)
     rows = None if change is None else {m: change.changed(unseen[m]) for m in pairs}
     found = compare(pairs, rows, config.gate)

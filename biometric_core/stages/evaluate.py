@@ -52,9 +52,8 @@ class EvaluateResult:
 def evaluate(config: Config, *, run_id: str, as_of: datetime | None = None) -> EvaluateResult:
     """Evaluate the recogniser of a training run on the test subjects, and log it to that run.
 
-    Whenever it is called, all is measured on the captures that were there when the run was made, at
-    its versions of the tables: later ones would move the line between what was trained on and what
-    was kept out.
+    All is measured at the run's versions of the tables: later ones would move the line between what
+    was trained on and what was kept out.
 
     Args:
         config: `evaluation` and `release` decide.
@@ -62,8 +61,7 @@ def evaluate(config: Config, *, run_id: str, as_of: datetime | None = None) -> E
         as_of: of the test subjects only captures taken before; all of the run's when None.
 
     Raises:
-        DataError: there are no captures of test subjects, the run names no data, or its versions of
-            the tables don't exist any more.
+        DataError: no captures of test subjects, or the run's versions of the tables are gone.
         ModelError: the run has no usable recogniser.
     """
     recogniser = Recogniser.load(runs.download_recogniser(config, run_id))
@@ -74,28 +72,22 @@ def evaluate(config: Config, *, run_id: str, as_of: datetime | None = None) -> E
     test = _test_sets(sets, trained, end)
     found = scored(recogniser, test)
     closed = closed_set_figures(recogniser, {m: s.select(reserved(s)) for m, s in sets.items()})
+    versions: dict[str, Any] = {
+        "version": data.features,
+        "captures_version": data.captures,
+        "prepared_by": own,
+    }
     values = {
         **figures(found, config),
         "closed_set": as_metrics(closed) if closed else None,
         "latency": latency(recogniser, store, test),
-        "fta": failures_to_acquire(
-            store,
-            config,
-            trained=trained,
-            as_of=end,
-            version=data.features,
-            captures_version=data.captures,
-            prepared_by=own,
-        ),
+        "fta": failures_to_acquire(store, config, trained=trained, as_of=end, **versions),
     }
     if closed is None:
         values["reasons"]["closed_set"] = "no training subject has captures kept out of training"
-    evidence = Evidence(
-        found.comparisons,
-        {name: one.ranks for name, one in found.identifications.items()},
-        test,
-        closed.confusion if closed else None,
-    )
+    ranks = {name: one.ranks for name, one in found.identifications.items()}
+    confusion = closed.confusion if closed else None
+    evidence = Evidence(found.comparisons, ranks, test, confusion)
     release_ok, why = check_release(values, config.release)
     record = {"run_id": run_id, **values, "release": {"ok": release_ok, "reasons": why}}
     written = log_evaluation(config, run_id, record, evidence, recogniser)

@@ -7,7 +7,7 @@ A switch survives being killed at any point, and of several at once one wins, on
 import hashlib
 from dataclasses import replace
 from datetime import date, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from biometric_core.config import Config
 from biometric_core.data.capture_sets import CaptureSet, load_captures
@@ -49,9 +49,9 @@ def promote(
 ) -> Decision:
     """Decide whether a version becomes champion, and make it so.
 
-    Both models are measured now, on the same captures of test subjects. The same question about the
-    same models and captures is answered by the decision on record. Of two promoters at once one
-    wins; the other's decision says that the champion changed meanwhile.
+    Both models are measured now, on the same captures of test subjects. A question that was asked
+    before has its answer on record. Of two promoters at once one wins; the other's
+    decision says so.
 
     Args:
         config: `gate` and `release` decide.
@@ -76,13 +76,8 @@ def promote(
         "approved_by": approved_by,
         **_preparations(config, {"challenger": challenger, "champion": found.champion}),
     }
-    question = open_question(
-        *(found.champion, challenger),
-        trigger=trigger,
-        drift_day=drift_day,
-        as_of=as_of,
-        numbers=numbers,
-    )
+    about: dict[str, Any] = {"trigger": trigger, "drift_day": drift_day, "as_of": as_of}
+    question = open_question(found.champion, challenger, **about, numbers=numbers)
     return _answer(config, store, question, sets, found.history, as_of)
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import date, datetime
+from typing import Any
 
 from biometric_core.config import Config
 from biometric_core.history import decisions
@@ -40,14 +41,8 @@ def reject(
     """
     found = standing(config)
     challenger = registry.require(config, version).version
-    numbers = {"asked": "a person"}
-    question = open_question(
-        *(found.champion, challenger),
-        trigger=trigger,
-        drift_day=drift_day,
-        as_of=as_of,
-        numbers=numbers,
-    )
+    about: dict[str, Any] = {"trigger": trigger, "drift_day": drift_day, "as_of": as_of}
+    question = open_question(found.champion, challenger, **about, numbers={"asked": "a person"})
     decision = decisions.with_id(replace(question, reason=reason), config, found.history)
     for known in found.history:
         if known.decision_id == decision.decision_id:

@@ -109,8 +109,7 @@ def load_training_data(
 ) -> TrainingData:
     """Read the captures a model may see; test subjects are left out here and never come near it.
 
-    Nor does a capture whose claim the model that served its day rejected, after a drift either: it
-    may be an impostor's, and nobody knows which are.
+    Nor does a rejected claim, after a drift either: it may be an impostor's.
 
     Args:
         config: names the store.
@@ -119,32 +118,24 @@ def load_training_data(
         change: captures that a changed sensor took count `retraining.new_weight` times.
 
     Raises:
-        DataError: nothing is prepared, fewer subjects than `training.min_subjects`, or the run's
-            table versions don't exist any more.
+        DataError: nothing is prepared, too few subjects, or the run's table versions are gone.
     """
     store = Store.of(config)
-    features, captures = store.version("features"), store.version("captures")
-    probes = store.version("probes")
+    features, captures, probes = (store.version(n) for n in ("features", "captures", "probes"))
     emphasis = Emphasis(change, config.retraining.new_weight) if change else None
     if past is not None:
         features, captures, probes = past.features, past.captures, past.probes
-        as_of = past.as_of
-        emphasis = past.emphasis
+        as_of, emphasis = past.as_of, past.emphasis
     sets = load_captures(store, config, as_of=as_of, version=features, captures_version=captures)
     if features is None or captures is None or not sets:
-        raise DataError(
-            f"no prepared captures before {as_of}: run `biometric ingest` and preprocess"
-        )
+        raise DataError(f"no prepared captures before {as_of}: run `biometric ingest`, preprocess")
     refused = frozenset() if probes is None else rejected_claims(store, probes)
     chosen = _chosen({m: found.select(fitted_rows(found, refused)) for m, found in sets.items()})
     data = TrainingData(
         emphasis.applied(chosen, config.training.seed) if emphasis else chosen,
         _chosen({m: found.select(_validation_rows(found, refused)) for m, found in sets.items()}),
         utc(as_of or _end(sets)),
-        features,
-        captures,
-        emphasis,
-        probes,
+        *(features, captures, emphasis, probes),
         sum(_left_out(found, refused) for found in sets.values()),
     )
     _require_subjects(data, config.training.min_subjects)

@@ -45,8 +45,7 @@ def write_report(
 ) -> str:
     """Write `reports/<day>/drift.html` and `.json`, a run of the workspace and one of MLflow.
 
-    No subject and no file is named in it; images are in the HTML only, and only where
-    `monitoring.example_images` is set. Written again, it takes the earlier one's place.
+    It names no subject and no file; images are in the HTML, where `example_images` is set.
 
     Args:
         store: where the reports go; earlier days for the trend come from its tables.
@@ -61,8 +60,7 @@ def write_report(
         Path of the HTML, relative to the storage root.
 
     Raises:
-        StorageError: the disk is full or read-only.
-        ServiceError: MLflow can't be reached; the files are there all the same.
+        StorageError, ServiceError: the disk or MLflow fails; with MLflow's, the files are there.
     """
     settings = config.monitoring
     rows, earlier = rows_of(day, version, groups, verdicts), earlier_rows(store, day)
@@ -70,8 +68,7 @@ def write_report(
     snapshot = _snapshot(config, told, rows, looked_at, groups)
     trend = trend_picture(store, rows, earlier, settings)
     examples = worst_probes(store, config, day, version, groups)
-    evidently = snapshot.get_html_str(as_iframe=False)
-    html = page(told, looked_at, trend, examples, evidently, settings)
+    html = page(told, looked_at, trend, examples, snapshot.get_html_str(as_iframe=False), settings)
     uri = _write(store, day, html, _json(told, rows, snapshot))
     keep_run(config, day, snapshot, evidently_metrics.dashboard())
     _log_run(config, told, rows, store.path(uri).parent)
