@@ -65,23 +65,17 @@ def evaluate(config: Config, *, run_id: str, as_of: datetime | None = None) -> E
         ModelError: the run has no usable recogniser.
     """
     recogniser = Recogniser.load(runs.download_recogniser(config, run_id))
-    own, store, data = recogniser.preprocess_version, Store.of(config), _data_of(config, run_id)
-    sets = _captures_of(store, config, run_id, data, own)
+    store, data = Store.of(config), _data_of(config, run_id)
+    sets = _captures_of(store, config, run_id, data, recogniser.preprocess_version)
     end = data.as_of if as_of is None else min(utc(as_of), utc(data.as_of))
-    trained = list(recogniser.subjects)
-    test = _test_sets(sets, trained, end)
+    test = _test_sets(sets, list(recogniser.subjects), end)
     found = scored(recogniser, test)
     closed = closed_set_figures(recogniser, {m: s.select(reserved(s)) for m, s in sets.items()})
-    versions: dict[str, Any] = {
-        "version": data.features,
-        "captures_version": data.captures,
-        "prepared_by": own,
-    }
     values = {
         **figures(found, config),
         "closed_set": as_metrics(closed) if closed else None,
         "latency": latency(recogniser, store, test),
-        "fta": failures_to_acquire(store, config, trained=trained, as_of=end, **versions),
+        "fta": _failures(store, config, recogniser, data, end),
     }
     if closed is None:
         values["reasons"]["closed_set"] = "no training subject has captures kept out of training"
@@ -93,6 +87,20 @@ def evaluate(config: Config, *, run_id: str, as_of: datetime | None = None) -> E
     written = log_evaluation(config, run_id, record, evidence, recogniser)
     drawn, cards = ([str(path) for path in paths] for paths in (written.pictures, written.cards))
     return EvaluateResult(values, release_ok, why, drawn, cards)
+
+
+def _failures(
+    store: Store, config: Config, recogniser: Recogniser, data: Past, end: datetime
+) -> dict[str, dict[str, Any] | None]:
+    return failures_to_acquire(
+        store,
+        config,
+        trained=list(recogniser.subjects),
+        as_of=end,
+        version=data.features,
+        captures_version=data.captures,
+        prepared_by=recogniser.preprocess_version,
+    )
 
 
 def _data_of(config: Config, run_id: str) -> Past:

@@ -49,9 +49,8 @@ def promote(
 ) -> Decision:
     """Decide whether a version becomes champion, and make it so.
 
-    Both models are measured now, on the same captures of test subjects. A question that was asked
-    before has its answer on record. Of two promoters at once one wins; the other's
-    decision says so.
+    Both are measured now, on the same captures of test subjects; a question that was asked before
+    has its answer on record. Of two promoters one wins, and the other's decision says so.
 
     Args:
         config: `gate` and `release` decide.
