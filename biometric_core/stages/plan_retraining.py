@@ -178,7 +178,7 @@ def _weigh(
     harm = _Harm.of(today, config.monitoring.suspect_alpha)
     sensors = moved_during(rows) & pending.sensors
     end = start_of(day + timedelta(days=1))
-    captures = count_trainable(store, config, Change(first, sensors), end)
+    captures, rejected = count_trainable(store, config, Change(first, sensors), end)
     answered = [one.answered for one in history if one.answered and one.answered < day]
     last = max((d for d in (*answered, _last_day(champion)) if d is not None), default=None)
     numbers = {
@@ -188,6 +188,7 @@ def _weigh(
         "score_shift": harm.score_shift,
         "failure_shift": harm.failure_shift,
         "new_captures": captures,
+        "rejected_claims": rejected,
         "min_new_captures": config.retraining.min_new_captures,
         "days_since_last": (day - last).days if last else None,
         "cooldown_days": config.retraining.cooldown_days,
@@ -207,7 +208,9 @@ def _objection(numbers: Mapping[str, Any], last: date | None, harm: "_Harm") -> 
     if days is not None and days < numbers["cooldown_days"]:
         return f"{days} days since {last} are within the cooldown"
     if captures < numbers["min_new_captures"]:
-        return f"only {captures} captures to train on since then"
+        rejected = numbers["rejected_claims"]
+        lost = f" ({rejected} more are rejected claims)" if rejected else ""
+        return f"only {captures} captures to train on since then{lost}"
     if not harm.worse:
         return (
             "the champion's genuine scores are no lower on that day, "

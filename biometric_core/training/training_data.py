@@ -153,8 +153,12 @@ def _left_out(captures: CaptureSet, rejected: Collection[str]) -> int:
     return int(np.count_nonzero(with_them & np.isin(captures.capture_id, list(rejected))))
 
 
-def count_trainable(store: Store, config: Config, change: Change, as_of: datetime) -> int:
+def count_trainable(
+    store: Store, config: Config, change: Change, as_of: datetime
+) -> tuple[int, int]:
     """How many captures by what has changed a training on captures before `as_of` would fit.
+
+    And how many more it would, were their claims not rejected.
 
     The rows are chosen as for a training (`fitted_rows`). No pixel is read, and none is copied
     to this machine.
@@ -164,12 +168,14 @@ def count_trainable(store: Store, config: Config, change: Change, as_of: datetim
     names = store.read("features", ["capture_id"], acquired)["capture_id"].combine_chunks()
     captures = store.read("captures", filter=taken_before(as_of))
     captures = captures.filter(pc.is_in(captures["capture_id"], names))
-    refused, found = rejected_claims(store), 0
+    refused, found, rejected = rejected_claims(store), 0, 0
     for modality in Modality:
         rows = captures.filter(pc.equal(captures["modality"], modality.value))
         known = _without_pixels(modality, rows)
-        found += int(np.count_nonzero(fitted_rows(known, refused) & change.changed(known)))
-    return found
+        among, fitted = change.changed(known), fitted_rows(known, refused)
+        found += int(np.count_nonzero(among & fitted))
+        rejected += int(np.count_nonzero(among & training_rows(known) & ~fitted))
+    return found, rejected
 
 
 def _without_pixels(modality: Modality, rows: pa.Table) -> CaptureSet:

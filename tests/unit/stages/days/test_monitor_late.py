@@ -10,6 +10,7 @@ import pytest
 from biometric_core.config import Config
 from biometric_core.history.drift_table import read_rows
 from biometric_core.monitoring.windows import CURRENT
+from biometric_core.schemas import start_of
 from biometric_core.stages.monitor import monitor
 from biometric_core.stages.plan_retraining import plan_retraining
 from biometric_core.stages.status import status
@@ -128,7 +129,7 @@ def test_a_late_day_that_cannot_be_judged_does_not_blind_the_day(tmp_path) -> No
     config = system(tmp_path)
     decide(config, "promoted", None, challenger="1")
     calm_day(config, newcomers=0)
-    version = made_champion(config, as_of=at(NEXT))
+    version = made_champion(config, as_of=start_of(NEXT))
     decide(config, "promoted", CALM, challenger=version)
     changed_day(config, day=NEXT)
     bundle, _ = recogniser_folder(config, "1")  # of the model that judges the late day

@@ -26,7 +26,15 @@ from biometric_core.stages.score import score
 from biometric_core.storage.store import Store
 from biometric_core.training.training_data import load_training_data
 from tests.support.drawn_source import drawn_config, drawn_source
-from tests.support.drift_story import CHANGED, PEOPLE, at, decide, made_champion, system
+from tests.support.drift_story import (
+    CHANGED,
+    PEOPLE,
+    at,
+    decide,
+    made_champion,
+    system,
+    with_settings,
+)
 from tests.support.tiny_store import changed, database, fill
 
 
@@ -79,6 +87,12 @@ def test_the_changed_sensor_is_named_and_the_other_stays_calm(doors: Config) -> 
     assert "sensor door-4, since" not in page
 
     planned = plan_retraining(doors, trigger="asset")
+    assert not planned.retrain, "so noisy a sensor that the champion rejects nearly every claim"
+    rejected = planned.numbers["rejected_claims"]
+    assert rejected > 0
+    assert f"({rejected} more are rejected claims)" in planned.reason
+    few = with_settings(doors, "retraining", min_new_captures=1)
+    planned = plan_retraining(few, trigger="asset")
     assert planned.retrain
     assert planned.sensors == (("fingerprint", "door-3"), ("iris", "door-3"))
     fitted = load_training_data(doors).train.values()
