@@ -70,14 +70,14 @@ def scoring_model(config: Config, store: Store, day: date) -> ScoringModel:
     history = decisions.read(store)
     start = start_of(day)
     reigns = _reigns(config, history)
-    able = [one for one in reigns if one[1].as_of is None or one[1].as_of <= start]
+    able = [one for one in reigns if (_end(one[1]) or start) <= start]
     served = [one for one in able if one[0] is not None and one[0] <= start]
-    return (served or able or reigns[:1])[-1][1]
+    return _as_scoring_model(config, (served or able or reigns[:1])[-1][1], history)
 
 
 def _reigns(
     config: Config, history: list[decisions.Decision]
-) -> list[tuple[datetime | None, ScoringModel]]:
+) -> list[tuple[datetime | None, Version]]:
     """Each champion and since when it was it (None: not known), oldest first; less the deleted.
 
     One that was set by hand counts from the decision before on: later than that, nobody knows when.
@@ -93,18 +93,19 @@ def _reigns(
         found.append((datetime.fromisoformat(one.decided_at), one.challenger_version))
     by_hand(registry.require(config, registry.CHAMPION).version)
     there = {one.version: one for one in registry.versions(config)}
-    return [
-        (since, _as_scoring_model(config, there[version], history))
-        for since, version in found
-        if version in there
-    ]
+    return [(since, there[version]) for since, version in found if version in there]
+
+
+def _end(version: Version) -> datetime | None:
+    """Captures taken before this time took part in its training; None where it doesn't say."""
+    as_of = version.tags.get("as_of")
+    return utc(datetime.fromisoformat(as_of)) if as_of else None
 
 
 def _as_scoring_model(
     config: Config, version: Version, history: list[decisions.Decision]
 ) -> ScoringModel:
-    as_of, data_version = version.tags.get("as_of"), version.tags.get("data_version", "")
-    moment = utc(datetime.fromisoformat(as_of)) if as_of else None
+    moment, data_version = _end(version), version.tags.get("data_version", "")
     drifts = [one.change for one in history if one.decision == PROMOTED and one.change]
     answered = [one for one in drifts if moment and start_of(one.day) < moment]
     return ScoringModel(

@@ -187,6 +187,7 @@ def _weigh(
         "moved": [named(sensor) for sensor in sorted(harm.moved)],
         "score_shift": harm.score_shift,
         "failure_shift": harm.failure_shift,
+        "rejection_shift": harm.rejection_shift,
         "new_captures": captures,
         "rejected_claims": rejected,
         "min_new_captures": config.retraining.min_new_captures,
@@ -214,7 +215,7 @@ def _objection(numbers: Mapping[str, Any], last: date | None, harm: "_Harm") -> 
     if not harm.worse:
         return (
             "the champion's genuine scores are no lower on that day, "
-            "and no more captures fail to be acquired or to match"
+            "and no more captures fail to be acquired or are rejected"
         )
     return None
 
@@ -226,13 +227,15 @@ class _Harm:
     Attributes:
         moved: the sensors.
         score_shift: the largest fall of the mean genuine score, below zero; None where not tested.
-        failure_shift: the largest rise of the share of failures to acquire, or of claims rejected,
-            among those that moved by themselves; None where none did.
+        failure_shift: the largest rise of the share of failures to acquire among those that moved
+            by themselves; None where none did.
+        rejection_shift: likewise, of the share of claims that were rejected.
     """
 
     moved: set[Sensor]
     score_shift: float | None
     failure_shift: float | None
+    rejection_shift: float | None
 
     @classmethod
     def of(cls, rows: list[Row], suspect_alpha: float) -> "_Harm":
@@ -251,17 +254,18 @@ class _Harm:
             if row["statistic"] == GENUINE_SHIFT
             and (row["raw_p_value"] is None or row["raw_p_value"] < suspect_alpha)
         ]
-        failures = [
-            row["value"]
-            for row in own
-            if row["statistic"] in (FAILURE_SHIFT, REJECTION_SHIFT) and row["verdict"] in MOVED
+        moving = [row for row in own if row["verdict"] in MOVED]
+        rises = [
+            max((row["value"] for row in moving if row["statistic"] == rate), default=None)
+            for rate in (FAILURE_SHIFT, REJECTION_SHIFT)
         ]
-        return cls(sensors, min(shifts, default=None), max(failures, default=None))
+        return cls(sensors, min(shifts, default=None), *rises)
 
     @property
     def worse(self) -> bool:
         """Whether the champion does worse; not where it isn't known."""
-        return (self.score_shift or 0) < 0 or (self.failure_shift or 0) > 0
+        rises = (self.failure_shift or 0, self.rejection_shift or 0)
+        return (self.score_shift or 0) < 0 or max(rises) > 0
 
     def told(self) -> str:
         """For people."""
@@ -269,7 +273,9 @@ class _Harm:
         if (self.score_shift or 0) < 0:
             parts.append(f"genuine scores moved by {self.score_shift:.3g}")
         if (self.failure_shift or 0) > 0:
-            parts.append(f"failures to acquire or to match rose by {self.failure_shift:.3g}")
+            parts.append(f"failures to acquire rose by {self.failure_shift:.3g}")
+        if (self.rejection_shift or 0) > 0:
+            parts.append(f"rejected claims rose by {self.rejection_shift:.3g}")
         return ", ".join(parts)
 
 

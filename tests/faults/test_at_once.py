@@ -1,6 +1,7 @@
 """Two retraining runs at once, two promoters at once: real processes, one champion."""
 
 import multiprocessing
+import os
 import traceback
 from collections.abc import Callable
 from datetime import date, timedelta
@@ -42,7 +43,8 @@ def at_once(work: Callable[..., None], config: Config, *each: object) -> None:
     server.set_forkserver_preload([__name__, "biometric_core.stages.evaluate"])
     barrier, failures = server.Barrier(len(each)), server.SimpleQueue()
     processes = [
-        server.Process(target=_told, args=(work, config, barrier, one, failures)) for one in each
+        server.Process(target=_told, args=(work, config, barrier, one, failures, dict(os.environ)))
+        for one in each
     ]
     for process in processes:
         process.start()
@@ -54,7 +56,10 @@ def at_once(work: Callable[..., None], config: Config, *each: object) -> None:
     assert [process.exitcode for process in processes] == [0] * len(each)
 
 
-def _told(work: Callable[..., None], config: Config, barrier: Barrier, one: object, failures):
+def _told(
+    work: Callable[..., None], config: Config, barrier: Barrier, one: object, failures, environment
+):
+    os.environ.update(environment)  # the server of processes may be older than a test's settings
     try:
         work(config, barrier, one)
     except BaseException:

@@ -10,6 +10,7 @@ import pytest
 
 from biometric_core.config import Config
 from biometric_core.errors import ModelError
+from biometric_core.history.rejections import rejected
 from biometric_core.monitoring.loading import load_groups
 from biometric_core.monitoring.scoring_model import scoring_model
 from biometric_core.promotion.ruling import Ruling
@@ -99,7 +100,9 @@ def test_going_back_restores_the_bundle_and_what_days_are_compared_with(
     store, day = Store.of(config), at(7).date()
     groups = load_groups(store, config, day, scoring_model(config, store, day))
     scores = sorted(score for group in groups for score in group.reference.probes.genuine)
-    assert scores == sorted(reference["genuine_score"].to_pylist())
+    accepted = reference.filter(pa.array(~rejected(reference)))
+    assert scores == sorted(accepted["genuine_score"].to_pylist())
+    assert sum(len(group.reference.claims) for group in groups) == len(reference)
 
 
 def at(day: int) -> datetime:

@@ -83,8 +83,11 @@ def test_of_two_promoters_on_two_machines_one_wins(machines: list[Config]):
     assert registry.require(one, "3").tags["gate.decision"] == "rejected"
 
 
-def killed(config: Config, version: str, step: int, told: object) -> None:
+def killed(
+    config: Config, version: str, step: int, told: object, environment: dict[str, str]
+) -> None:
     """Promote a version; die at the so manieth step: before or after a change, turn by turn."""
+    os.environ.update(environment)  # the server of processes may be older than a test's settings
     steps = itertools.count(1)
 
     def dying(real: Callable[..., object]) -> Callable[..., object]:
@@ -127,7 +130,7 @@ def test_a_switch_killed_between_any_two_steps_is_completed_by_the_next_on_anoth
     expected = decided(one)
     while kills < KILLS:
         version, told = next(versions), server.SimpleQueue()
-        process = server.Process(target=killed, args=(one, version, step, told))
+        process = server.Process(target=killed, args=(one, version, step, told, dict(os.environ)))
         process.start()
         process.join()
         survived = process.exitcode == 0

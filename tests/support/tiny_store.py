@@ -89,7 +89,8 @@ def impostor(config: Config, *, claims: int, is_really: int, impression: int, da
     """Add an eye of one subject under the name of another; returns its capture id."""
     (image,) = _images(config, is_really, Modality.IRIS, range(impression, impression + 1), 25.0)
     capture = _capture(claims, Modality.IRIS, impression, image)
-    _append(Store.of(config), "captures", [{**capture, "sensor": "default", "captured_at": day}])
+    record = {"sensor": "default", "captured_at": day, "source": "inbox"}
+    _append(Store.of(config), "captures", [capture | record])
     _append(Store.of(config), "features", [_feature(capture, image, preprocess_version(config))])
     return str(capture["capture_id"])
 

@@ -260,7 +260,7 @@ def test_without_any_failure_there_is_nothing_to_find() -> None:
     found = drift_tests.rate_test(
         drift_table.FAILURE_SHIFT, reference, reference, plan, permutations=199, seed=0
     )
-    assert found == drift_tests.Statistic(drift_table.FAILURE_SHIFT, 0.0, 1.0, 60)
+    assert found == drift_tests.Statistic(drift_table.FAILURE_SHIFT, 0.0, 1.0, 60, 1.0)
 
 
 def test_subjects_of_recent_days_weigh_more_and_give_their_latest_captures() -> None:

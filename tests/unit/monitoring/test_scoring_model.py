@@ -26,7 +26,7 @@ def registered(config: Config) -> Config:
     with runs.run(config, name="r", tags={}) as run:
         pass
     for end in (2, 8, 15):
-        tags = {"as_of": datetime(2026, 1, end, tzinfo=UTC).isoformat()}
+        tags = {"as_of": datetime(2026, 1, end, tzinfo=UTC).isoformat(), "preprocess_version": "1"}
         registry.create_version(config, run.run_id, tags)
     return config
 
