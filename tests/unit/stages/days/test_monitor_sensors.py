@@ -92,7 +92,9 @@ def test_the_changed_sensor_is_named_and_the_other_stays_calm(doors: Config) -> 
     rejected = planned.numbers["rejected_claims"]
     assert rejected > 0
     assert f"({rejected} more are rejected claims)" in planned.reason
-    planned = plan_retraining(doors, trigger="asset")
+    planned = plan_retraining(
+        with_settings(doors, "retraining", min_new_captures=1), trigger="asset"
+    )
     assert planned.retrain
     assert planned.sensors == (("fingerprint", "door-3"), ("iris", "door-3"))
     fitted = load_training_data(doors).train.values()
