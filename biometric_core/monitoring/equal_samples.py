@@ -58,7 +58,7 @@ class Coded:
         mine = np.flatnonzero(quota[self.identity] > 0)
         mine = mine[np.lexsort((rng.random(len(mine)), -self.weight[mine]))]
         identity = self.identity[mine]
-        return mine[_rank(identity) < quota[identity]]
+        return mine[rank_in_group(identity) < quota[identity]]
 
 
 def coded(reference: Labelled, current: Labelled) -> tuple[Coded, Coded]:
@@ -86,7 +86,7 @@ def _kind(identity: str) -> str:
     return "eye" if position in EYES else position.rpartition("_")[2]
 
 
-def _rank(group: IntArray) -> IntArray:
+def rank_in_group(group: IntArray) -> IntArray:
     """Place of each row among those of its group, in the order of rows, int64 (N,)."""
     order = np.argsort(group, kind="stable")
     sizes = np.bincount(group)
@@ -176,7 +176,7 @@ class _Candidates:
         giving = np.isin(self.owner, subjects) & np.isin(self.kind, sample.kinds)
         names = self._most_recent(np.flatnonzero(giving & (self.captures >= sample.captures)), rng)
         cell = self.owner[names] * self.kinds + self.kind[names]
-        chosen = self.names[names[_rank(cell) < sample.identities]]
+        chosen = self.names[names[rank_in_group(cell) < sample.identities]]
         quota = np.zeros(1 + self.rows.identity.max(initial=-1), dtype=np.int64)
         quota[chosen] = sample.captures
         return self.rows.draw(quota, rng)

@@ -152,10 +152,10 @@ def _read(store: Store, config: Config, day: date, model: ScoringModel) -> _Tabl
         subject = str_array(captures["subject_id"].to_pylist())
         enough = config.monitoring.min_subjects
         before = pa.array(renewed(known.to_numpy(), old, each, subject, enough))
-    watched = captures.filter(IS_WATCHED)
+    watched, enrolled = captures.filter(IS_WATCHED), _enrolment(store, model)
     return _Tables(
-        reference=_probes(store, model, reference, captures),
-        current=_probes(store, model, current, watched),
+        reference=_probes(store, model, reference, captures, enrolled),
+        current=_probes(store, model, current, watched, enrolled),
         before=captures.filter(before),
         attempts=watched.filter(
             pc.and_(pc.invert(watched["known"]), pc.greater_equal(watched["day"], first))
@@ -164,15 +164,18 @@ def _read(store: Store, config: Config, day: date, model: ScoringModel) -> _Tabl
 
 
 def _probes(
-    store: Store, model: ScoringModel, chosen: pc.Expression, captures: pa.Table
+    store: Store,
+    model: ScoringModel,
+    chosen: pc.Expression,
+    captures: pa.Table,
+    enrolled: pa.Table,
 ) -> pa.Table:
     """Chosen probes of the model, sorted by capture.
 
     With the measures of their captures, and the day on which their identity was enrolled.
     """
-    of_model = pc.field("model_version") == model.version
-    probes = store.read("probes", filter=of_model & chosen)
-    probes = _with_enrolment(store, of_model, probes)
+    probes = store.read("probes", filter=(pc.field("model_version") == model.version) & chosen)
+    probes = _with_enrolment(probes, enrolled)
     place = pc.index_in(probes["capture_id"], captures["capture_id"].combine_chunks())
     probes, place = probes.filter(pc.is_valid(place)), pc.drop_null(place)
     for name in MEASURES[1:]:
@@ -180,18 +183,21 @@ def _probes(
     return probes.sort_by("capture_id")
 
 
-def _with_enrolment(store: Store, of_model: pc.Expression, probes: pa.Table) -> pa.Table:
-    """With `enrolled_on`, the day of the template's last capture; null where there is none."""
-    enrolled = store.read(
-        "probes", [*_IDENTITY, "day"], of_model & (pc.field("window") == ENROLLED)
-    )
-    last = enrolled.group_by(_IDENTITY).aggregate([("day", "max")])
-    last = last.rename_columns([*_IDENTITY, "enrolled_on"])
+def _enrolment(store: Store, model: ScoringModel) -> pa.Table:
+    """Of each enrolled identity `enrolled_on`, the day of its template's last capture."""
+    chosen = (pc.field("model_version") == model.version) & (pc.field("window") == ENROLLED)
+    rows = store.read("probes", [*_IDENTITY, "day"], chosen)
+    last = rows.group_by(_IDENTITY).aggregate([("day", "max")])
+    return last.rename_columns([*_IDENTITY, "enrolled_on"])
+
+
+def _with_enrolment(probes: pa.Table, enrolled: pa.Table) -> pa.Table:
+    """With `enrolled_on`; null where there is no template."""
     # Joins refuse lists.
     keys = probes.select(["capture_id", *_IDENTITY]).append_column(
         "row", pa.array(range(probes.num_rows), pa.int64())
     )
-    joined = keys.join(last, keys=_IDENTITY, join_type="left outer").sort_by("row")
+    joined = keys.join(enrolled, keys=_IDENTITY, join_type="left outer").sort_by("row")
     return probes.append_column("enrolled_on", joined["enrolled_on"])
 
 

@@ -106,9 +106,7 @@ def _root(rows: Float64Array) -> Float64Array:
 
 def permutation_p(statistics: Float64Array) -> float:
     """The p-value (1 + k) / (1 + B), k of B permuted values being at least the observed [0]."""
-    observed, permuted = statistics[0], statistics[1:]
-    bound = observed * _TIE if observed >= 0 else observed / _TIE
-    return float(1 + np.sum(permuted >= bound)) / (1 + len(permuted))
+    return _share_from(statistics, statistics[0])
 
 
 def smallest_p(statistics: Float64Array) -> float:
@@ -116,9 +114,14 @@ def smallest_p(statistics: Float64Array) -> float:
 
     It is large where values are few and tie: of a rate, where hardly anything fails.
     """
-    bound = statistics.max()
-    bound = bound * _TIE if bound >= 0 else bound / _TIE
-    return float(1 + np.sum(statistics[1:] >= bound)) / (1 + len(statistics[1:]))
+    return _share_from(statistics, statistics.max())
+
+
+def _share_from(statistics: Float64Array, value: float) -> float:
+    """(1 + k) / (1 + B), k of the B permuted values [1:] being at least this one."""
+    permuted = statistics[1:]
+    bound = value * _TIE if value >= 0 else value / _TIE
+    return float(1 + np.sum(permuted >= bound)) / (1 + len(permuted))
 
 
 def holm(p_values: list[float]) -> list[float]:

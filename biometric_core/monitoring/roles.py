@@ -22,6 +22,7 @@ import numpy.typing as npt
 from biometric_core.data.capture_sets import CaptureSet
 from biometric_core.data.splits import reserved
 from biometric_core.history.changes import Change, outdated, renewed
+from biometric_core.monitoring.equal_samples import rank_in_group
 from biometric_core.schemas import BoolArray, IntArray, Split, start_of, utc
 
 ENROLMENT_CAPTURES = 2
@@ -132,10 +133,7 @@ def _rank(identity: npt.NDArray[np.str_], order: IntArray, among: BoolArray) -> 
     ranks = np.full(len(identity), len(identity), dtype=np.int64)
     rows = order[among[order]]
     _, groups = np.unique(identity[rows], return_inverse=True)
-    by_group = np.argsort(groups, kind="stable")
-    sizes = np.bincount(groups)
-    starts = np.repeat(np.cumsum(sizes) - sizes, sizes)
-    ranks[rows[by_group]] = np.arange(len(rows)) - starts
+    ranks[rows] = rank_in_group(groups)
     return ranks
 
 
