@@ -71,7 +71,7 @@ def rows(
         cell: {"alarms": ours, "former": theirs, "no verdict": none}
         for cell, (ours, theirs, none) in by_cell.items()
     }
-    means, worst = figures.mean(axis=0), figures.max(axis=0)
+    means, worst = figures.mean(axis=0).tolist(), figures.max(axis=0).tolist()  # for JSON
     return [
         at_most(f"{name}: alarms", means[0], targets[0], "%", baseline=means[1], cells=every),
         at_most(f"{name}: the worst cell", worst[0], targets[1], "%", baseline=worst[1]),
