@@ -20,7 +20,7 @@ export DO_NOT_TRACK = 1
 unexport PYTHONDONTWRITEBYTECODE
 export SECRETS_DIR
 
-.PHONY: run ui stop test test-fast bench-recognition bench-data bench-start bench-inputs bench-drift secrets images up dev down logs backup restore test-containers test-containers-smoke engine have-secrets check format architecture lock clean clean-all help
+.PHONY: run ui stop test test-long test-fast bench-recognition bench-data bench-start bench-inputs bench-drift secrets images up dev down logs backup restore test-containers test-containers-smoke engine have-secrets check format architecture lock clean clean-all help
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -46,8 +46,11 @@ ui: $(READY)  ## Leave Airflow, MLflow and the reports running; prints addresses
 stop: $(READY)  ## End what `make ui` started
 	@$(BIN)/python -m deploy.local.ui stop
 
-test: $(READY)  ## All tests that need no container engine
-	$(BIN)/python -m pytest -m "not containers" $(AT_ONCE)
+test: $(READY)  ## The tests that need no container engine, but for those of `make test-long`
+	$(BIN)/python -m pytest -m "not containers and not long" $(AT_ONCE)
+
+test-long: $(READY)  ## Kills, full disks, two machines, upgrades
+	$(BIN)/python -m pytest -m long $(AT_ONCE)
 
 test-fast: $(READY)  ## Only the quick ones
 	$(BIN)/python -m pytest $(AT_ONCE)

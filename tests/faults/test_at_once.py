@@ -23,7 +23,7 @@ from tests.support.drift_rows import write_verdict
 from tests.support.tiny_store import HISTORY
 from tests.support.untrained import register_untrained
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 _DAY = HISTORY + timedelta(days=4)
 _LONG = 300.0  # seconds
 

@@ -26,7 +26,7 @@ from tests.faults.worlds import configured, decided, made_champion, people
 from tests.support.tiny_store import HISTORY
 from tests.support.untrained import register_untrained
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")

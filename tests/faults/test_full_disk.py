@@ -70,7 +70,7 @@ def test_the_stages_say_so_and_complete_once_there_is_space(small_disk, config, 
     assert sum(len(found) for found in load_captures(store, config).values()) == everything
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_full_disk_is_one_line_through_ray_as_well(small_disk, config, people, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     section = config.ray.model_copy(update={"num_cpus": 1, "object_store_mb": 100})

@@ -23,7 +23,7 @@ from tests.faults.small_disks import fill_up, mounted
 from tests.faults.worlds import asides, configured, decided, made_champion, once, people
 from tests.support.tiny_store import HISTORY, changed
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 _EPOCHS = 12
 
 

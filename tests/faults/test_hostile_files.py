@@ -76,7 +76,7 @@ def assert_each_is_accepted_or_refused(
         assert decode(data, config.ingest).shape == (row["height"], row["width"])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_of_2000_mutated_files_each_is_a_whole_capture_or_refused(config, tmp_path):
     files, expected = {}, {}
     for number in range(2_000):
@@ -97,7 +97,7 @@ def test_of_2000_mutated_files_each_is_a_whole_capture_or_refused(config, tmp_pa
     assert_each_is_accepted_or_refused(config, files, expected)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_of_500_files_with_repeated_parts_each_is_a_whole_capture_or_refused(config, tmp_path):
     files = {f"iris/{n // 40:03}_L_{n:05}.{SUFFIXES[n % 4]}": repeated(n) for n in range(500)}
     files = {
@@ -113,7 +113,7 @@ def test_of_500_files_with_repeated_parts_each_is_a_whole_capture_or_refused(con
     assert_each_is_accepted_or_refused(config, files)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_bombs_are_refused_or_read_in_bounded_memory(config, tmp_path):
     made = bombs()
     files = {f"iris/{n:03}_L_01.bmp": data for n, data in enumerate(made.values())}
@@ -128,7 +128,7 @@ def test_bombs_are_refused_or_read_in_bounded_memory(config, tmp_path):
     assert_each_is_accepted_or_refused(config, files)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_of_a_hostile_zip_only_the_whole_files_are_taken(config, tmp_path):
     good = {f"iris/{n:03}_L_01.bmp": image(random.Random(n), "bmp") for n in range(5)}
     data, reasons = hostile_zip(good)

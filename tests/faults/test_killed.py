@@ -23,7 +23,7 @@ from tests.unit.stages.test_ingest import write
 from tests.unit.stages.test_preprocess import digest
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_killed_at_20_random_moments_ends_like_one_that_was_not(people, tmp_path):
     source = tmp_path / "source"
     for path in people.rglob("*.*"):
@@ -39,7 +39,7 @@ def test_a_run_killed_at_20_random_moments_ends_like_one_that_was_not(people, tm
     assert set(digests) == {digests[0]}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_training_registration_and_switch_of_champions_killed_anywhere_end_as_if_not(tmp_path):
     print(f"BIOMETRIC_FAULT_SEED={SEED}")  # pytest shows it where the test fails
     command = [sys.executable, "-m", "tests.faults.killed_stages", str(tmp_path), str(SEED), "4"]
@@ -64,7 +64,7 @@ def test_training_registration_and_switch_of_champions_killed_anywhere_end_as_if
     assert int(went_on[2]) == int(went_on[1]) + 1 > 1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_ray_worker_killed_in_mid_run_costs_no_row_and_makes_none_twice(
     config: Config, people, tmp_path, monkeypatch
 ):

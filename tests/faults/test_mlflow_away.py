@@ -22,7 +22,7 @@ from tests.faults.mlflow_server import Server
 from tests.faults.worlds import configured, decided, made_champion, once, people
 from tests.support.tiny_store import changed
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 _EPOCHS = 12
 _TOO_LONG = 300.0  # seconds on a busy machine: nobody may wait that long for a server that is away
 

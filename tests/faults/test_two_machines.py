@@ -24,7 +24,7 @@ from tests.faults.worlds import configured, decided, made_champion, people
 from tests.support.tiny_store import changed
 from tests.support.untrained import register_untrained
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 KILLS = 20
 LONG = 300.0  # seconds
 

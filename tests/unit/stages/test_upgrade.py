@@ -39,7 +39,7 @@ from tests.support.drawn_source import drawn_config
 from tests.support.earlier_release import earlier_release, run_release
 from tests.support.tiny_store import changed, database
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 PEOPLE, HISTORY, DAY = 24, datetime(2026, 1, 1, 12, tzinfo=UTC), date(2026, 1, 5)
 BEGIN = """
