@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     rows: list[Row] = []
     if given.thorough:
-        write("drift-thorough", synthetic.rows(_settings(), *_THOROUGH))
+        write("drift-thorough", synthetic.rows(_settings(), *_THOROUGH, beside_former=False))
         return 0
     with TemporaryDirectory(prefix="biometric-drift-") as name:
         for part in _measured(Path(name), given.data, given.part):
