@@ -169,7 +169,7 @@ class Probes:
     rejected: BoolArray
     captured: Acquired
     attempts: Attempts
-    keys: tuple[StrArray, StrArray, StrArray]
+    keys: tuple[pa.StringArray, pa.StringArray, pa.StringArray]
 
     def span(self, captures: StrArray, compared: StrArray, weight: float = 1.0) -> Span:
         """What came, each row of this weight.
@@ -179,16 +179,21 @@ class Probes:
             compared: keys of those among them whose identity is enrolled.
             weight: above 0.
         """
-        probe = np.isin(self.keys[0], compared)
+        probe = _among(self.keys[0], compared)
         refused = self.rejected[probe]
         probes = _weighed(self.window.take(probe), weight)
         labels = {name: getattr(probes, name) for name in _LABELS}
         return Span(
             probes=probes.take(~refused),
-            attempts=_weighed(self.attempts.take(np.isin(self.keys[2], captures)), weight),
-            acquired=_weighed(self.captured.take(np.isin(self.keys[1], captures)), weight),
+            attempts=_weighed(self.attempts.take(_among(self.keys[2], captures)), weight),
+            acquired=_weighed(self.captured.take(_among(self.keys[1], captures)), weight),
             claims=Attempts(**labels, failed=refused.astype(np.float64)),
         )
+
+
+def _among(keys: pa.StringArray, wanted: StrArray) -> BoolArray:
+    """Which rows have one of these keys; a day asks dozens of times, and numpy would sort them."""
+    return np.asarray(pc.is_in(keys, value_set=pa.array(wanted.tolist(), pa.string())))
 
 
 _LABELS = [field.name for field in fields(Labelled)]
@@ -199,10 +204,10 @@ def _weighed(rows: Rows, weight: float) -> Rows:
     return replace(rows, weight=np.full(len(rows), weight))
 
 
-def keys(subject: Sequence[str] | StrArray, impression: Iterable[int]) -> StrArray:
+def keys(subject: Sequence[str] | StrArray, impression: Iterable[int]) -> pa.StringArray:
     """`subject impression` of each row."""
     found = [f"{s} {i}" for s, i in zip(subject, impression, strict=True)]
-    return np.array(found, dtype=np.str_)
+    return pa.array(found, pa.string())
 
 
 def each_of(subjects: StrArray, impressions: Sequence[int]) -> StrArray:
