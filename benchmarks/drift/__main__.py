@@ -75,7 +75,7 @@ def _measured(scratch: Path, data: Path, part: int) -> Iterator[list[Row]]:
     recogniser = Recogniser.load(pretrained.FOLDER)
     config = _config(scratch / "pool")
     acquire(config, conditions(PEOPLE, CHANGED_PEOPLE, SLOW_PEOPLE), scratch / "images")
-    pool = score_pool(config, recogniser)
+    pool = score_pool(config, recogniser, scratch / "pool.pickle")
     ordinary = _ordinary(pool, settings, _DAYS // part)
     yield ordinary
     yield _real(scratch / "real", data, recogniser, settings, _DAYS // part)

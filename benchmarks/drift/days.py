@@ -2,13 +2,12 @@
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from datetime import date, timedelta
 from typing import Any, TypeVar
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+from joblib import Parallel, delayed
 
 from benchmarks.drift.pool import CLEAN, REFERENCE, SLOW_VISITS, VISITS, Pool, each_of
 from biometric_core.config import Monitoring
@@ -153,13 +152,8 @@ def by_rule(days: Sequence[Told], settings: Monitoring) -> dict[str, list[bool]]
 
 
 def side_by_side(judged: Callable[[T], R], worlds: Iterable[T]) -> list[R]:
-    """What is judged of each world, on all cores.
-
-    The tests spend their time outside the interpreter lock, on matrices so small that threads of
-    BLAS would only wait for each other.
-    """
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(judged, worlds))
+    """What is judged of each world, on all cores; its processes have one thread of BLAS each."""
+    return list(Parallel(n_jobs=os.cpu_count())(delayed(judged)(world) for world in worlds))
 
 
 def together(spans: Sequence[Span]) -> Span:

@@ -4,10 +4,12 @@ Every image is rendered, changed as a sensor would, written, ingested, prepared,
 compared by all encoders. Days are drawn from what came out of that: thousands of them in minutes.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import pickle
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -219,8 +221,33 @@ def each_of(subjects: StrArray, impressions: Sequence[int]) -> StrArray:
 Pool = Mapping[tuple[Modality, str], Probes]
 
 
-def score_pool(config: Config, recogniser: Recogniser) -> Pool:
-    """Compare everything in the store with what is enrolled from the clean pool."""
+class SharedPool(dict[tuple[Modality, str], Probes]):
+    """A pool kept in a file, so that processes beside each other are sent where it is, no more."""
+
+    def __init__(self, pool: Pool, path: Path) -> None:
+        super().__init__(pool)
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(pickle.dumps(dict(pool)))
+
+    def __reduce__(self) -> tuple[Callable[[Path], Pool], tuple[Path]]:
+        return (_read, (self.path,))
+
+
+@lru_cache(maxsize=1)
+def _read(path: Path) -> Pool:
+    found: Pool = pickle.loads(path.read_bytes())
+    return found
+
+
+def score_pool(config: Config, recogniser: Recogniser, kept: Path) -> Pool:
+    """Compare everything in the store with what is enrolled from the clean pool.
+
+    Args:
+        config: names the store.
+        recogniser: whose scores.
+        kept: file that other processes read the pool from.
+    """
     store = Store.of(config)
     table = store.read("captures")
 
@@ -231,7 +258,7 @@ def score_pool(config: Config, recogniser: Recogniser) -> Pool:
     with ThreadPoolExecutor() as threads:
         for part in threads.map(of_modality, load_captures(store, config).values()):
             pool |= part
-    return pool
+    return SharedPool(pool, kept)
 
 
 def scored(

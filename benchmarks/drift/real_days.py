@@ -25,14 +25,14 @@ from biometric_core.storage.store import Store
 
 _VISITS = (4, 5)
 _PEOPLE_A_DAY, _KNOWN = 20, 15
-_DAYS_A_WORLD = 10
+_DAYS_A_WORLD = 5
 _SEED = 53
 
 
 def ordinary_days(
     config: Config, recogniser: Recogniser, source: Path, days: int, settings: Monitoring
 ) -> tuple[list[list[Told]], list[tuple[list[Told], list[bool]]]]:
-    """Verdicts on days that hold half known and half new people, ten days in a row a world.
+    """Verdicts on days that hold half known and half new people, five days in a row a world.
 
     Args:
         config: of an empty store.

@@ -208,7 +208,7 @@ class Monitoring(Section):
     """The daily drift verdict."""
 
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.01
-    suspect_alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    suspect_alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.02
     confirmation: Literal["either", "at_once", "two_of_three"] = "either"
     cooldown_days: Days = 7
     late_days: Annotated[int, Field(ge=0, le=60)] = 7  # 0: what was judged is never looked at again

@@ -26,7 +26,7 @@ def write_verdict(
 
     `columns` are those that older versions left empty: revision, captures_digest, run_day.
     """
-    p_value = {"alarm": 0.001, "standing": 0.001, "suspect": 0.03}.get(verdict, 0.5)
+    p_value = {"alarm": 0.001, "standing": 0.001, "suspect": 0.015}.get(verdict, 0.5)
     common: dict[str, Any] = {"day": day, "model_version": version, "report": report, **columns}
     tested = common | {"p_value": p_value, "threshold": 0.01, "subjects": 12}
     # The cooldown is the day's: of the modality a standing alarm is an alarm.

@@ -12,7 +12,7 @@ from biometric_core.monitoring.alarms import day_alarm
 from biometric_core.monitoring.verdicts import Verdict, outcome_of
 
 FIRST = date(2026, 1, 1)
-SETTINGS = Monitoring(cooldown_days=5)
+SETTINGS = Monitoring(cooldown_days=5, suspect_alpha=0.05)
 
 
 def _row(

@@ -55,7 +55,7 @@ def test_the_tests_of_the_report_are_the_verdict(tmp_path, shift: float, ends: s
 
 def test_a_suspect_day_warns_and_fails_nothing(tmp_path) -> None:
     config = system(tmp_path)
-    verdicts = [row(Outcome.SUSPECT, p_value=0.03), day_row(Outcome.SUSPECT, 0.03)]
+    verdicts = [row(Outcome.SUSPECT, p_value=0.015), day_row(Outcome.SUSPECT, 0.015)]
     told, html = read(
         config, write_report(Store.of(config), config, TODAY, "3", groups(), verdicts)
     )
