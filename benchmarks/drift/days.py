@@ -104,6 +104,24 @@ class World:
         ]
         return told(judged, self.settings)
 
+    def found_within(self, days: int, condition: Callable[[int], str], new_share: float) -> bool:
+        """Whether an alarm comes within so many days after some ordinary ones; stops at the first.
+
+        Args:
+            days: at most.
+            condition: of a day, ordinary ones included.
+            new_share: of the visitors.
+        """
+        last = ORDINARY_DAYS_BEFORE + days
+        visitors = [self.day(number, condition(number), new_share) for number in range(last)]
+        judged: list[list[Verdict]] = []
+        for number in range(ORDINARY_DAYS_BEFORE, last):
+            recent = visitors[max(0, number + 1 - self.settings.trend_days) : number + 1]
+            judged.append(self._verdicts(recent))
+            if told(judged, self.settings)[-1].confirmed:
+                return True
+        return False
+
     def _verdicts(self, days: Sequence[Visitors]) -> list[Verdict]:
         """Verdicts on the last of these days, the others being the recent ones."""
         groups = [self._group(modality, days) for modality in self.modalities]
