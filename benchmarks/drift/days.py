@@ -98,10 +98,7 @@ class World:
     def sequence(self, days: int, condition: Callable[[int], str], new_share: float) -> list[Told]:
         """Judge one day after the other, each with those before it as its history."""
         visitors = [self.day(number, condition(number), new_share) for number in range(days)]
-        judged = [
-            self._verdicts(visitors[max(0, number + 1 - self.settings.trend_days) : number + 1])
-            for number in range(days)
-        ]
+        judged = [self._verdicts(visitors[: number + 1]) for number in range(days)]
         return told(judged, self.settings)
 
     def found_within(self, days: int, condition: Callable[[int], str], new_share: float) -> bool:
@@ -116,15 +113,15 @@ class World:
         visitors = [self.day(number, condition(number), new_share) for number in range(last)]
         judged: list[list[Verdict]] = []
         for number in range(ORDINARY_DAYS_BEFORE, last):
-            recent = visitors[max(0, number + 1 - self.settings.trend_days) : number + 1]
-            judged.append(self._verdicts(recent))
+            judged.append(self._verdicts(visitors[: number + 1]))
             if told(judged, self.settings)[-1].confirmed:
                 return True
         return False
 
     def _verdicts(self, days: Sequence[Visitors]) -> list[Verdict]:
-        """Verdicts on the last of these days, the others being the recent ones."""
-        groups = [self._group(modality, days) for modality in self.modalities]
+        """Verdicts on the last of these days, those shortly before being the recent ones."""
+        recent = days[-self.settings.trend_days :]
+        groups = [self._group(modality, recent) for modality in self.modalities]
         return judge_day(groups, self.settings, FIRST + timedelta(days=days[-1].number))
 
     def _group(self, modality: Modality, days: Sequence[Visitors]) -> Group:

@@ -227,7 +227,6 @@ class SharedPool(dict[tuple[Modality, str], Probes]):
     def __init__(self, pool: Pool, path: Path) -> None:
         super().__init__(pool)
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(pickle.dumps(dict(pool)))
 
     def __reduce__(self) -> tuple[Callable[[Path], Pool], tuple[Path]]:
